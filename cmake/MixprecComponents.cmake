@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+# Finds what the library can use. The build and the installed package both include this file, so that a consumer of
+# either gets the same targets.
+#
+# Each function reads MIXPREC_<COMPONENT> (AUTO, ON or OFF; unset is AUTO) and sets MIXPREC_HAS_<COMPONENT> to ON or OFF
+# in the caller's scope. ON stops with a sentence where the component is not found.
+include_guard(DIRECTORY)
+
+# Reports a component that was not found: an error where it was asked for, a line otherwise.
+function(mixprec_missing component what)
+  if(MIXPREC_${component} AND NOT MIXPREC_${component} STREQUAL "AUTO")
+    message(FATAL_ERROR "mixprec: MIXPREC_${component}=${MIXPREC_${component}}, but ${what} was not found. "
+                        "Install it, or configure with -DMIXPREC_${component}=OFF.")
+  endif()
+  message(STATUS "mixprec: ${what} was not found; going on without it")
+endfunction()
+
+# Leaves the calling function where the user switched the component off.
+macro(mixprec_return_unless_wanted component)
+  set(MIXPREC_HAS_${component} OFF PARENT_SCOPE)
+  if(DEFINED MIXPREC_${component} AND NOT MIXPREC_${component})
+    return()
+  endif()
+endmacro()
+
+# Threads of the CPU backend: OpenMP::OpenMP_CXX.
+function(mixprec_find_openmp)
+  mixprec_return_unless_wanted(OPENMP)
+  find_package(OpenMP QUIET COMPONENTS CXX)
+  if(NOT OpenMP_CXX_FOUND)
+    mixprec_missing(OPENMP "OpenMP for C++")
+    return()
+  endif()
+  set(MIXPREC_HAS_OPENMP ON PARENT_SCOPE)
+endfunction()
+
+# Convolution and matmul of the CPU backend: mixprec::onednn. Header and library are looked up directly: Debian's
+# dnnl-config.cmake stops the whole configuration where OpenCL's development files are missing, which we do not need.
+function(mixprec_find_onednn)
+  mixprec_return_unless_wanted(ONEDNN)
+  find_path(MIXPREC_ONEDNN_INCLUDE_DIR dnnl.hpp)
+  find_library(MIXPREC_ONEDNN_LIBRARY dnnl)
+  mark_as_advanced(MIXPREC_ONEDNN_INCLUDE_DIR MIXPREC_ONEDNN_LIBRARY)
+  if(NOT MIXPREC_ONEDNN_INCLUDE_DIR OR NOT MIXPREC_ONEDNN_LIBRARY)
+    mixprec_missing(ONEDNN "oneDNN (dnnl.hpp and libdnnl; Debian: libdnnl-dev)")
+    return()
+  endif()
+  if(NOT TARGET mixprec::onednn)
+    add_library(mixprec::onednn INTERFACE IMPORTED GLOBAL)
+    target_include_directories(mixprec::onednn SYSTEM INTERFACE ${MIXPREC_ONEDNN_INCLUDE_DIR})
+    target_link_libraries(mixprec::onednn INTERFACE ${MIXPREC_ONEDNN_LIBRARY})
+    target_compile_definitions(mixprec::onednn INTERFACE MIXPREC_WITH_ONEDNN)
+  endif()
+  set(MIXPREC_HAS_ONEDNN ON PARENT_SCOPE)
+endfunction()
+
+# mixprec::data: what the headers of data/ and io/ need beyond the library (zlib for .gz files, a prefetching thread).
+function(mixprec_find_data)
+  mixprec_return_unless_wanted(DATA)
+  find_package(ZLIB QUIET)
+  find_package(Threads QUIET)
+  if(NOT ZLIB_FOUND OR NOT Threads_FOUND)
+    mixprec_missing(DATA "zlib (Debian: zlib1g-dev)")
+    return()
+  endif()
+  if(NOT TARGET mixprec::data)
+    add_library(mixprec::data INTERFACE IMPORTED GLOBAL)
+    target_link_libraries(mixprec::data INTERFACE mixprec::mixprec ZLIB::ZLIB Threads::Threads)
+  endif()
+  set(MIXPREC_HAS_DATA ON PARENT_SCOPE)
+endfunction()
+
+# mixprec::cuda: the CUDA runtime, cuBLASLt and cuDNN. Sources that include <mixprec/cuda.hpp> are compiled by nvcc.
+function(mixprec_find_cuda)
+  mixprec_return_unless_wanted(CUDA)
+  find_package(CUDAToolkit QUIET)
+  if(NOT CUDAToolkit_FOUND)
+    mixprec_missing(CUDA "a CUDA toolkit")
+    return()
+  endif()
+  if(NOT TARGET CUDA::cudart OR NOT TARGET CUDA::cublasLt)
+    mixprec_missing(CUDA "cudart or cublasLt in the CUDA toolkit of ${CUDAToolkit_BIN_DIR}")
+    return()
+  endif()
+  find_path(MIXPREC_CUDNN_INCLUDE_DIR cudnn.h HINTS ENV CUDNN_ROOT ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES include)
+  find_library(MIXPREC_CUDNN_LIBRARY cudnn HINTS ENV CUDNN_ROOT ${CUDAToolkit_LIBRARY_DIR} PATH_SUFFIXES lib64 lib)
+  mark_as_advanced(MIXPREC_CUDNN_INCLUDE_DIR MIXPREC_CUDNN_LIBRARY)
+  if(NOT MIXPREC_CUDNN_INCLUDE_DIR OR NOT MIXPREC_CUDNN_LIBRARY)
+    mixprec_missing(CUDA "cuDNN (cudnn.h and libcudnn; set CUDNN_ROOT where it lies outside the CUDA toolkit)")
+    return()
+  endif()
+  if(NOT TARGET mixprec::cuda)
+    add_library(mixprec::cuda INTERFACE IMPORTED GLOBAL)
+    # Not the feature cuda_std_20: CMake 3.25 (Debian 12) does not know that nvcc has it.
+    target_compile_options(mixprec::cuda INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-std=c++20>)
+    target_include_directories(mixprec::cuda SYSTEM INTERFACE ${MIXPREC_CUDNN_INCLUDE_DIR})
+    target_link_libraries(mixprec::cuda INTERFACE mixprec::mixprec CUDA::cudart CUDA::cublasLt ${MIXPREC_CUDNN_LIBRARY})
+  endif()
+  set(MIXPREC_HAS_CUDA ON PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# Builds and runs the consumer project from nothing; HOW is installed (from an install tree made here) or subproject.
+function(run)
+  execute_process(COMMAND ${ARGV} RESULT_VARIABLE status)
+  if(NOT status EQUAL 0)
+    list(JOIN ARGV " " command)
+    message(FATAL_ERROR "FAILED (${status}): ${command}")
+  endif()
+endfunction()
+
+file(REMOVE_RECURSE ${WORK})
+set(arguments -DCMAKE_CXX_COMPILER=${COMPILER} -DCMAKE_BUILD_TYPE=Debug -DOPENMP=${OPENMP} -DONEDNN=${ONEDNN})
+if(HOW STREQUAL "installed")
+  run(${CMAKE_COMMAND} --install ${MIXPREC_BINARY} --prefix ${WORK}/prefix)
+  list(APPEND arguments -DCMAKE_PREFIX_PATH=${WORK}/prefix -DVERSION=${VERSION})
+else()
+  list(APPEND arguments -DMIXPREC_SOURCE=${MIXPREC_SOURCE} -DMIXPREC_OPENMP=${OPENMP} -DMIXPREC_ONEDNN=${ONEDNN})
+endif()
+run(${CMAKE_COMMAND} -S ${CMAKE_CURRENT_LIST_DIR} -B ${WORK}/build -G ${GENERATOR} ${arguments})
+run(${CMAKE_COMMAND} --build ${WORK}/build)
+run(${WORK}/build/consumer)
