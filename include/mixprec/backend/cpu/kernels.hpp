@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every CPU kernel of docs/kernels.md but the optimizer's.
+#pragma once
+
+#include <mixprec/backend/cpu/batch_norm.hpp>
+#include <mixprec/backend/cpu/capability.hpp>
+#include <mixprec/backend/cpu/conv2d.hpp>
+#include <mixprec/backend/cpu/dropout.hpp>
+#include <mixprec/backend/cpu/elementwise.hpp>
+#include <mixprec/backend/cpu/layout.hpp>
+#include <mixprec/backend/cpu/loss.hpp>
+#include <mixprec/backend/cpu/matmul.hpp>
+#include <mixprec/backend/cpu/pool.hpp>
+#include <mixprec/backend/cpu/reduce.hpp>
+#include <mixprec/backend/cpu/relu.hpp>
+#include <mixprec/backend/cpu/softmax.hpp>

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+// Max, average and global average pooling over NHWC tensors. Backward gathers: no element is written twice.
+#pragma once
+
+#include <limits>
+#include <string>
+
+#include <mixprec/backend/cpu/partition.hpp>
+#include <mixprec/backend/geometry.hpp>
+#include <mixprec/error.hpp>
+
+namespace mixprec::inline MIXPREC_ABI::cpu {
+
+namespace detail {
+
+// Channels that one pass over a window handles; its state stays in the first-level cache.
+inline constexpr std::int64_t pool_channels = 64;
+
+/// Calls body(image, row, column, at, first, count) for every position of `n` images of `height` by `width` and every
+/// block [first, first + count) of their `c` channels; `at` is the block's first element. `window` weighs the work.
+template <class Body>
+void for_each_position(Stream& stream, std::int64_t n, std::int64_t height, std::int64_t width, std::int64_t c,
+                       std::int64_t window, Body const& body) {
+  parallel_for(stream, n * height * width, row_grain(c * window), [&](std::int64_t position, std::int64_t end) {
+    for (; position < end; ++position) {
+      for (std::int64_t first = 0; first < c; first += pool_channels) {
+        body(position / (height * width), position / width % height, position % width, position * c + first, first,
+             std::min(pool_channels, c - first));
+      }
+    }
+  });
+}
+
+/// Calls body(window, row, column) for the outputs (row, column) whose window covers input (y, x), in which it is
+/// element `window`.
+template <class Body>
+void for_each_window_over(PoolGeometry const& g, std::int64_t y, std::int64_t x, Body const& body) {
+  std::int64_t const last_row = std::min(g.p - 1, (y + g.padding) / g.stride);
+  std::int64_t const last_column = std::min(g.q - 1, (x + g.padding) / g.stride);
+  for (std::int64_t row = last_row; row >= 0; --row) {
+    std::int64_t const r = y + g.padding - row * g.stride;
+    if (r >= g.kernel) break;
+    for (std::int64_t column = last_column; column >= 0; --column) {
+      std::int64_t const s = x + g.padding - column * g.stride;
+      if (s >= g.kernel) break;
+      body(r * g.kernel + s, row, column);
+    }
+  }
+}
+
+/// The part of a window of `kernel` that starts at `start` and lies inside [0, extent).
+struct WindowRange {
+  std::int64_t begin, end;
+  WindowRange(std::int64_t start, std::int64_t kernel, std::int64_t extent)
+      : begin(std::max<std::int64_t>(0, -start)), end(std::min(kernel, extent - start)) {}
+};
+
+}  // namespace detail
+
+/// The largest element of each window; NaN wins. `index` (or null) takes its position in the window, of the first
+/// maximum. Errors: a kernel above 16 with an index, whose byte could not hold the position.
+template <floating_dtype X, floating_dtype Y>
+void max_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y, std::uint8_t* index) {
+  using Acc = accumulator_t<X>;
+  if (index != nullptr && g.kernel > 16) {
+    throw Error("max_pool2d: a window of " + std::to_string(g.kernel) + " x " + std::to_string(g.kernel) +
+                " has more than 256 positions. Use a kernel of at most 16 for training.");
+  }
+  detail::for_each_position(
+      stream, g.n, g.p, g.q, g.c, std::int64_t{g.kernel} * g.kernel,
+      [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t at, std::int64_t first, std::int64_t count) {
+        std::int64_t const top = p * g.stride - g.padding, left = q * g.stride - g.padding;
+        detail::WindowRange const rows(top, g.kernel, g.h), columns(left, g.kernel, g.w);
+        Acc best[detail::pool_channels];
+        std::int32_t position[detail::pool_channels];
+        std::fill(best, best + count, -std::numeric_limits<Acc>::infinity());
+        std::fill(position, position + count, static_cast<std::int32_t>(rows.begin * g.kernel + columns.begin));
+        for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+          for (std::int64_t s = columns.begin; s < columns.end; ++s) {
+            X const* __restrict from = x + ((n * g.h + top + r) * g.w + left + s) * g.c + first;
+            auto const here = static_cast<std::int32_t>(r * g.kernel + s);
+            for (std::int64_t j = 0; j < count; ++j) {
+              Acc const value = convert<Acc>(from[j]);
+              bool const wins = (value > best[j]) | (value != value);
+              best[j] = wins ? value : best[j];
+              position[j] = wins ? here : position[j];
+            }
+          }
+        }
+        for (std::int64_t j = 0; j < count; ++j) y[at + j] = convert<Y>(best[j]);
+        if (index != nullptr) {
+          for (std::int64_t j = 0; j < count; ++j) index[at + j] = static_cast<std::uint8_t>(position[j]);
+        }
+      });
+}
+
+/// Each input takes the gradients of the windows whose maximum it was.
+template <floating_dtype Y, floating_dtype X>
+void max_pool2d_backward(Stream& stream, PoolGeometry const& g, Y const* dy, std::uint8_t const* index, X* dx) {
+  using Acc = accumulator_t<X>;
+  detail::for_each_position(
+      stream, g.n, g.h, g.w, g.c, std::int64_t{g.kernel} * g.kernel,
+      [&](std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t at, std::int64_t first, std::int64_t count) {
+        Acc total[detail::pool_channels] = {};
+        detail::for_each_window_over(g, h, w, [&](std::int64_t window, std::int64_t p, std::int64_t q) {
+          std::int64_t const from = ((n * g.p + p) * g.q + q) * g.c + first;
+          Y const* __restrict upstream = dy + from;
+          std::uint8_t const* __restrict winner = index + from;
+          for (std::int64_t j = 0; j < count; ++j) {
+            Acc const gradient = convert<Acc>(upstream[j]);
+            total[j] += winner[j] == window ? gradient : Acc{0};
+          }
+        });
+        for (std::int64_t j = 0; j < count; ++j) dx[at + j] = convert<X>(total[j]);
+      });
+}
+
+/// The mean of each window; padding counts as zeros (PyTorch's count_include_pad=True).
+template <floating_dtype X, floating_dtype Y>
+void avg_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y) {
+  using Acc = accumulator_t<X>;
+  Acc const factor = Acc{1} / static_cast<Acc>(g.kernel * g.kernel);
+  detail::for_each_position(
+      stream, g.n, g.p, g.q, g.c, std::int64_t{g.kernel} * g.kernel,
+      [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t at, std::int64_t first, std::int64_t count) {
+        std::int64_t const top = p * g.stride - g.padding, left = q * g.stride - g.padding;
+        detail::WindowRange const rows(top, g.kernel, g.h), columns(left, g.kernel, g.w);
+        Acc total[detail::pool_channels] = {};
+        for (std::int64_t r = rows.begin; r < rows.end; ++r) {
+          for (std::int64_t s = columns.begin; s < columns.end; ++s) {
+            X const* __restrict from = x + ((n * g.h + top + r) * g.w + left + s) * g.c + first;
+            for (std::int64_t j = 0; j < count; ++j) total[j] += convert<Acc>(from[j]);
+          }
+        }
+        for (std::int64_t j = 0; j < count; ++j) y[at + j] = convert<Y>(total[j] * factor);
+      });
+}
+
+/// Each input takes 1 / kernel^2 of the gradients of the windows over it.
+template <floating_dtype Y, floating_dtype X>
+void avg_pool2d_backward(Stream& stream, PoolGeometry const& g, Y const* dy, X* dx) {
+  using Acc = accumulator_t<X>;
+  Acc const factor = Acc{1} / static_cast<Acc>(g.kernel * g.kernel);
+  detail::for_each_position(
+      stream, g.n, g.h, g.w, g.c, std::int64_t{g.kernel} * g.kernel,
+      [&](std::int64_t n, std::int64_t h, std::int64_t w, std::int64_t at, std::int64_t first, std::int64_t count) {
+        Acc total[detail::pool_channels] = {};
+        detail::for_each_window_over(g, h, w, [&](std::int64_t, std::int64_t p, std::int64_t q) {
+          Y const* __restrict upstream = dy + ((n * g.p + p) * g.q + q) * g.c + first;
+          for (std::int64_t j = 0; j < count; ++j) total[j] += convert<Acc>(upstream[j]);
+        });
+        for (std::int64_t j = 0; j < count; ++j) dx[at + j] = convert<X>(total[j] * factor);
+      });
+}
+
+/// y(n, c) = mean over hw of x(n, hw, c).
+template <floating_dtype X, floating_dtype Y>
+void global_avg_pool2d_forward(Stream& stream, std::int64_t n, std::int64_t hw, std::int64_t c, X const* x, Y* y) {
+  using Acc = accumulator_t<X>;
+  Acc const count = static_cast<Acc>(hw);
+  detail::for_each_position(
+      stream, n, 1, 1, c, hw,
+      [&](std::int64_t image, std::int64_t, std::int64_t, std::int64_t at, std::int64_t first, std::int64_t channels) {
+        Acc total[detail::pool_channels] = {};
+        X const* from = x + image * hw * c + first;
+        for (std::int64_t i = 0; i < hw; ++i, from += c) {
+          for (std::int64_t j = 0; j < channels; ++j) total[j] += convert<Acc>(from[j]);
+        }
+        for (std::int64_t j = 0; j < channels; ++j) y[at + j] = convert<Y>(total[j] / count);
+      });
+}
+
+/// dx(n, hw, c) = dy(n, c) / hw.
+template <floating_dtype Y, floating_dtype X>
+void global_avg_pool2d_backward(Stream& stream, std::int64_t n, std::int64_t hw, std::int64_t c, Y const* dy, X* dx) {
+  using Acc = accumulator_t<X>;
+  Acc const count = static_cast<Acc>(hw);
+  parallel_for(stream, n * hw, detail::row_grain(c), [=](std::int64_t row, std::int64_t end) {
+    for (; row < end; ++row) {
+      Y const* __restrict upstream = dy + row / hw * c;
+      X* __restrict out = dx + row * c;
+      for (std::int64_t j = 0; j < c; ++j) out[j] = convert<X>(convert<Acc>(upstream[j]) / count);
+    }
+  });
+}
+
+}  // namespace mixprec::inline MIXPREC_ABI::cpu
