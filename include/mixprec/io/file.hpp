@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// Files as readers and writers of formats need them: every failure names the file, and a written file appears whole
+// or not at all.
+#pragma once
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+
+#include <mixprec/error.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+namespace detail {
+
+/// Throws "<format> file '<path>': <what>. <remedy>."
+[[noreturn]] inline void fail_file(std::string const& format, std::string const& path, std::string const& what,
+                                   std::string const& remedy) {
+  throw Error(format + " file '" + path + "': " + what + ". " + remedy + ".");
+}
+
+inline std::string errno_text(int number) { return std::generic_category().message(number); }
+
+// A kernel takes at most 2 GiB - 4 KiB in one read or write; larger requests are cut.
+inline constexpr std::size_t largest_transfer = std::size_t{1} << 30;
+
+}  // namespace detail
+
+/// A regular file open for reading. `format` is the word that errors use ("IDX", "safetensors").
+/// Errors: a path that cannot be opened, or that is no regular file.
+class InputFile {
+ public:
+  InputFile(std::string path, std::string format) : path_(std::move(path)), format_(std::move(format)) {
+    // O_NONBLOCK keeps a named pipe from blocking the open; for a regular file it changes nothing.
+    descriptor_ = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (descriptor_ < 0) fail("cannot be opened (" + detail::errno_text(errno) + ")", "Check the path");
+    struct stat status {};
+    bool const regular = ::fstat(descriptor_, &status) == 0 && S_ISREG(status.st_mode);
+    if (!regular) {
+      ::close(descriptor_);
+      fail("is not a regular file", "Give the path of a file");
+    }
+    size_ = static_cast<std::uint64_t>(status.st_size);
+  }
+  InputFile(InputFile const&) = delete;
+  InputFile& operator=(InputFile const&) = delete;
+  ~InputFile() { ::close(descriptor_); }
+
+  std::string const& path() const { return path_; }
+  /// Bytes that the file held when it was opened.
+  std::uint64_t size() const { return size_; }
+
+  /// Fills `out` from the current position; returns fewer bytes only at the end of the file.
+  std::size_t read(std::span<std::byte> out) {
+    std::size_t done = 0;
+    while (done < out.size()) {
+      auto const got = ::read(descriptor_, out.data() + done, std::min(out.size() - done, detail::largest_transfer));
+      if (got == 0) break;
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) fail("cannot be read (" + detail::errno_text(errno) + ")", "Check the disk");
+      done += static_cast<std::size_t>(got);
+    }
+    return done;
+  }
+
+  [[noreturn]] void fail(std::string const& what, std::string const& remedy) const {
+    detail::fail_file(format_, path_, what, remedy);
+  }
+
+ private:
+  std::string path_, format_;
+  int descriptor_ = -1;
+  std::uint64_t size_ = 0;
+};
+
+/// A file that is written beside its final name and takes that name in `commit`, so that a reader, a full disk or a
+/// killed process never meets half of it. Without `commit` the destructor removes what was written.
+/// Errors: whatever the system refuses, with the file's final name.
+class AtomicFile {
+ public:
+  AtomicFile(std::string path, std::string format) : path_(std::move(path)), format_(std::move(format)) {
+    // A killed process may have left a temporary file, and a later process may get its number: try the next name then.
+    static std::atomic<unsigned> serial{0};
+    for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
+      temporary_ = path_ + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(serial++);
+      descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+      if (descriptor_ < 0 && errno != EEXIST) break;
+    }
+    if (descriptor_ < 0) {
+      fail("cannot be created (" + detail::errno_text(errno) + ")", "Check that the directory exists and is writable");
+    }
+  }
+  AtomicFile(AtomicFile const&) = delete;
+  AtomicFile& operator=(AtomicFile const&) = delete;
+  ~AtomicFile() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+    if (!committed_) ::unlink(temporary_.c_str());
+  }
+
+  void write(std::span<std::byte const> bytes) {
+    std::size_t done = 0;
+    while (done < bytes.size()) {
+      auto const put =
+          ::write(descriptor_, bytes.data() + done, std::min(bytes.size() - done, detail::largest_transfer));
+      if (put < 0 && errno == EINTR) continue;
+      if (put <= 0) fail("cannot be written (" + detail::errno_text(errno) + ")", "Check the space on the disk");
+      done += static_cast<std::size_t>(put);
+    }
+  }
+
+  /// Puts everything on the disk, then gives the file its name. Call it once, last. Sync: waits for the disk.
+  void commit() {
+    bool const flushed = ::fsync(descriptor_) == 0;
+    int const flush_error = errno;
+    bool const closed = ::close(std::exchange(descriptor_, -1)) == 0;
+    if (!flushed || !closed) {
+      fail("cannot be flushed (" + detail::errno_text(flushed ? errno : flush_error) + ")",
+           "Check the space on the disk");
+    }
+    if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
+      fail("cannot be renamed from '" + temporary_ + "' (" + detail::errno_text(errno) + ")",
+           "Check that the name is not a directory's");
+    }
+    committed_ = true;
+    // The new name itself is on the disk only once the directory is. Some file systems refuse this, and the file is
+    // whole either way, so a failure here is not an error.
+    auto const slash = path_.rfind('/');
+    std::string const directory = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+    int const handle = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (handle >= 0) {
+      ::fsync(handle);
+      ::close(handle);
+    }
+  }
+
+ private:
+  [[noreturn]] void fail(std::string const& what, std::string const& remedy) {
+    // A constructor that throws runs no destructor, and removing twice does no harm.
+    if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+    ::unlink(temporary_.c_str());
+    detail::fail_file(format_, path_, what, remedy);
+  }
+
+  std::string path_, format_, temporary_;
+  int descriptor_ = -1;
+  bool committed_ = false;
+};
+
+}  // namespace mixprec::inline MIXPREC_ABI
