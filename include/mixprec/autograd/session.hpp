@@ -1,0 +1,260 @@
+// SPDX-License-Identifier: Apache-2.0
+// The run-time session: stream, arena, parameters and tape of one model. Its twin for the compiler is trace.hpp.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include <mixprec/autograd/parameter_store.hpp>
+#include <mixprec/autograd/row.hpp>
+#include <mixprec/autograd/trace.hpp>
+#include <mixprec/autograd/value.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+/// One op that backward will visit.
+template <class B>
+struct TapeNode {
+  virtual ~TapeNode() = default;
+  virtual void backward(Session<B>& session) = 0;
+};
+
+/// What a forward and backward pass on backend `B` needs. Not thread-safe; one session, one thread.
+template <class B>
+class Session {
+ public:
+  using Stream = typename B::Stream;
+
+  explicit Session(std::uint64_t seed) : arena_(stream_), seed_(arena_, sizeof(std::uint64_t)) {
+    B::copy_from_host(stream_, seed_.data(), &seed, sizeof(seed));
+  }
+  Session(Session const&) = delete;
+  Session& operator=(Session const&) = delete;
+  ~Session() { clear_tape(); }
+
+  Stream& stream() { return stream_; }
+  Arena<B>& arena() { return arena_; }
+  /// Values, gradients and kept tensors come from `arena` from now on; null: from the session's own.
+  void use_arena(Arena<B>* arena) { values_ = arena != nullptr ? arena : &arena_; }
+  ParameterStore<B>& parameters() { return parameters_; }
+
+  bool training() const { return training_; }
+  void set_training(bool training) { training_ = training; }
+  bool grad_enabled() const { return grad_enabled_; }
+  void set_grad_enabled(bool enabled) { grad_enabled_ = enabled; }
+
+  /// Rows of the forward passes since the recording began.
+  bool recording() const { return recording_; }
+  void start_recording() { recording_ = true, rows_.clear(); }
+  std::vector<PlanRow> stop_recording() {
+    recording_ = false;
+    return std::move(rows_);
+  }
+  void record(PlanRow const& row) { rows_.push_back(row); }
+
+  /// Module paths by module index, for messages and plans.
+  void set_paths(std::vector<std::string> paths) { paths_ = std::move(paths); }
+  std::vector<std::string> const& paths() const { return paths_; }
+
+  /// Forgets the last step's tape and gradients and moves the dropout generator on. Call before each forward pass
+  /// whose gradients are not added to the last one's. Sync: none.
+  void begin_step() {
+    clear_tape();
+    parameters_.forget_gradients();
+    random_calls_ = 0;
+    advance_seed(stream_, static_cast<std::uint64_t*>(seed_.data()));
+  }
+
+  /// The step's 64-bit key for counter-based random numbers, in backend memory, and the next call's number.
+  std::uint64_t const* seed() const { return static_cast<std::uint64_t const*>(seed_.data()); }
+  std::uint64_t next_random_call() { return random_calls_++; }
+
+  template <class T, int Rank>
+  Tensor<B, T, Rank> allocate(Shape<Rank> shape) {
+    return Tensor<B, T, Rank>(*values_, shape);
+  }
+
+  template <class T, int Rank>
+  Tensor<B, T, Rank> parameter(Parameter<Rank> const& parameter) {
+    ParameterEntry const& entry = parameters_.entries()[static_cast<std::size_t>(parameter.id)];
+    if (entry.segment >= 0 && dtype_of_v<T> == entry.master)
+      return {parameters_.segment_of(parameter.id).master, static_cast<T*>(parameters_.master(parameter.id)), parameter.shape};
+    if (entry.segment < 0 || dtype_of_v<T> != entry.working) {
+      throw Error(entry.name + ": read as " + name_of(dtype_of_v<T>) + ", but the model was laid out for " +
+                  name_of(entry.working) + ". Call the model with inputs of the dtype of its first call.");
+    }
+    return {parameters_.segment_of(parameter.id).working, static_cast<T*>(parameters_.working(parameter.id)), parameter.shape};
+  }
+
+  /// Adds a buffer before the first forward pass; returns its id.
+  int add_buffer(std::string name, std::int64_t size, double initial, DType dtype) {
+    Storage<B> storage(arena_, static_cast<std::size_t>(size) * size_of(dtype));
+    storage.keep();
+    buffers_.push_back({std::move(name), size, dtype, std::move(storage)});
+    int const id = static_cast<int>(buffers_.size()) - 1;
+    assign_buffer(id, std::vector<double>(static_cast<std::size_t>(size), initial));
+    return id;
+  }
+  template <class A>
+  A* buffer(Buffer const& buffer) {
+    return static_cast<A*>(buffers_[static_cast<std::size_t>(buffer.id)].storage.data());
+  }
+  struct BufferEntry {
+    std::string name;
+    std::int64_t size;
+    DType dtype;
+    Storage<B> storage;
+  };
+  std::vector<BufferEntry> const& buffers() const { return buffers_; }
+  void assign_buffer(int id, std::vector<double> const& values) {
+    BufferEntry const& entry = buffers_[static_cast<std::size_t>(id)];
+    if (static_cast<std::int64_t>(values.size()) != entry.size)
+      throw Error(entry.name + ": " + std::to_string(values.size()) + " values for " + std::to_string(entry.size) +
+                  " elements. Give one value for each element.");
+    if (entry.dtype == DType::float64) {
+      B::copy_from_host(stream_, entry.storage.data(), values.data(), values.size() * sizeof(double));
+    } else {
+      std::vector<float> const narrowed(values.begin(), values.end());
+      B::copy_from_host(stream_, entry.storage.data(), narrowed.data(), narrowed.size() * sizeof(float));
+    }
+  }
+  std::vector<double> buffer_values(int id) {
+    BufferEntry const& entry = buffers_[static_cast<std::size_t>(id)];
+    if (entry.dtype == DType::float64) {
+      std::vector<double> values(static_cast<std::size_t>(entry.size));
+      B::copy_to_host(stream_, values.data(), entry.storage.data(), values.size() * sizeof(double));
+      return values;
+    }
+    std::vector<float> values(static_cast<std::size_t>(entry.size));
+    B::copy_to_host(stream_, values.data(), entry.storage.data(), values.size() * sizeof(float));
+    return {values.begin(), values.end()};
+  }
+
+  template <int Rank>
+  [[noreturn]] void mismatch(Place place, char const* op, Shaped<Rank> const& shaped) {
+    throw Error(path_of(place, op) + ": " + op + ": " + shaped.mismatch + " do not fit: expected " +
+                std::to_string(shaped.expected) + ", received " + std::to_string(shaped.received) +
+                ". Change the layer or the shape of its input.");
+  }
+
+  /// "layer1.0.conv2", or "layer1.0.relu" for a function called in layer1.0.
+  std::string path_of(Place place, char const* op) const {
+    std::string path = place.module < 0 ? "" : paths_[static_cast<std::size_t>(place.module)];
+    if (place.own) return path;
+    if (!place.inside) {
+      std::size_t const dot = path.rfind('.');
+      path = dot == std::string::npos ? "" : path.substr(0, dot);
+    }
+    return path.empty() ? op : path + "." + op;
+  }
+
+  // The tape.
+  GradientSlot new_slot() {
+    gradients_.emplace_back();
+    return {GradientSlot::Kind::value, static_cast<int>(gradients_.size()) - 1};
+  }
+  void push_node(std::unique_ptr<TapeNode<B>> node) { nodes_.push_back(std::move(node)); }
+
+  /// Takes the gradient that has arrived in a slot; empty where none has.
+  template <class T, int Rank>
+  Tensor<B, T, Rank> take_gradient(GradientSlot slot, Shape<Rank> shape) {
+    Storage<B> storage = std::exchange(gradients_[static_cast<std::size_t>(slot.index)], {});
+    auto* const data = static_cast<T*>(storage.data());
+    return {std::move(storage), data, shape};
+  }
+
+  /// Memory for a gradient that a node is about to write: the slot's own where it is the first, else a temporary.
+  template <class T, int Rank>
+  Tensor<B, T, Rank> begin_gradient(GradientSlot slot, Shape<Rank> shape) {
+    if (!slot.needed()) return {{}, nullptr, shape};
+    if (slot.kind == GradientSlot::Kind::value) {
+      Storage<B>& gradient = gradients_[static_cast<std::size_t>(slot.index)];
+      Tensor<B, T, Rank> tensor(*values_, shape);
+      if (!gradient) gradient = tensor.storage();
+      return tensor;
+    }
+    if (gradient_is_direct<T>(slot.index)) {
+      return {parameters_.segment_of(slot.index).gradient, static_cast<T*>(parameters_.gradient_address(slot.index)), shape};
+    }
+    return Tensor<B, T, Rank>(*values_, shape);
+  }
+
+  /// Adds a temporary of begin_gradient to what it belongs to.
+  template <class T, int Rank>
+  void end_gradient(GradientSlot slot, Tensor<B, T, Rank> const& written) {
+    if (!slot.needed()) return;
+    if (slot.kind == GradientSlot::Kind::value) {
+      Storage<B> const& gradient = gradients_[static_cast<std::size_t>(slot.index)];
+      if (gradient.data() != written.data()) accumulate(stream_, written.data(), static_cast<T*>(gradient.data()), written.size());
+      return;
+    }
+    if (!gradient_is_direct<T>(slot.index)) {
+      using A = accumulator_t<T>;
+      auto* const gradient = static_cast<A*>(parameters_.gradient_address(slot.index));
+      if (parameters_.segment_of(slot.index).gradient_dtype != dtype_of_v<A>) {
+        throw Error(parameters_.entries()[static_cast<std::size_t>(slot.index)].name +
+                    ": a second gradient in one step would be added in " +
+                    name_of(parameters_.segment_of(slot.index).gradient_dtype) +
+                    ". Call begin_step() before each step, or build the model with accumulate_gradients.");
+      }
+      if (parameters_.written(slot.index)) {
+        accumulate(stream_, written.data(), gradient, written.size());
+      } else {
+        cast(stream_, written.data(), gradient, written.size());
+      }
+    }
+    parameters_.set_written(slot.index);
+  }
+
+  /// Runs the tape from `loss` and empties it; each node frees what it kept as soon as it has run. The gradient starts
+  /// from *loss_scale (float, in backend memory), or from 1 where that is null, times `factor`. Sync: none.
+  template <class T, class Policy>
+  void backward(Value<B, T, 0, dynamic_channels, Policy> const& loss, float const* loss_scale = nullptr,
+                double factor = 1.0) {
+    if (!loss.requires_grad()) throw Error("backward: the loss depends on no parameter. Check frozen modules and no_grad.");
+    if (static_cast<std::size_t>(loss.slot().index) >= gradients_.size()) {
+      throw Error("backward: the loss is older than the last backward or begin_step, which emptied the tape. Run the forward "
+                  "pass again.");
+    }
+    Tensor<B, T, 0> const seed = begin_gradient<T>(loss.slot(), Shape<0>{});
+    if (loss_scale == nullptr) {
+      fill(stream_, seed.data(), factor, std::int64_t{1});
+    } else {
+      scale(stream_, loss_scale, factor, seed.data(), std::int64_t{1});
+    }
+    while (!nodes_.empty()) {
+      std::unique_ptr<TapeNode<B>> const node = std::move(nodes_.back());
+      nodes_.pop_back();
+      node->backward(*this);
+    }
+    clear_tape();
+  }
+
+  void clear_tape() {
+    while (!nodes_.empty()) nodes_.pop_back();
+    gradients_.clear();
+  }
+
+ private:
+  template <class T>
+  bool gradient_is_direct(int id) const {
+    return !parameters_.written(id) && parameters_.segment_of(id).gradient_dtype == dtype_of_v<T>;
+  }
+
+  Stream stream_;
+  Arena<B> arena_;
+  Arena<B>* values_ = &arena_;
+  Storage<B> seed_;
+  ParameterStore<B> parameters_;
+  std::vector<BufferEntry> buffers_;
+  std::vector<std::unique_ptr<TapeNode<B>>> nodes_;
+  std::vector<Storage<B>> gradients_;
+  std::vector<PlanRow> rows_;
+  std::vector<std::string> paths_;
+  std::uint64_t random_calls_ = 0;
+  bool training_ = true, grad_enabled_ = true, recording_ = false;
+};
+
+}  // namespace mixprec::inline MIXPREC_ABI

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+// Modules made of modules: Sequential, Residual, Named, and regions of precision or without training.
+#pragma once
+
+#include <cstddef>
+#include <tuple>
+#include <utility>
+
+#include <mixprec/nn/layers.hpp>
+
+namespace mixprec::inline MIXPREC_ABI::nn {
+
+/// Text as a template argument: Named<"conv1", ...>.
+template <std::size_t Size>
+struct FixedString {
+  char text[Size]{};
+  constexpr FixedString(char const (&characters)[Size]) {
+    for (std::size_t index = 0; index < Size; ++index) text[index] = characters[index];
+  }
+};
+
+/// Gives a child of Sequential a name in place of its number.
+template <FixedString Name, class M>
+struct Named : M {
+  static constexpr auto name = Name;
+};
+
+namespace detail {
+
+/// The decimal text of an index, for children without a name.
+struct IndexText {
+  char text[8]{};
+  constexpr explicit IndexText(std::size_t index) {
+    char reversed[8]{};
+    int digits = 0;
+    do {
+      reversed[digits++] = static_cast<char>('0' + index % 10);
+      index /= 10;
+    } while (index > 0);
+    for (int at = 0; at < digits; ++at) text[at] = reversed[digits - 1 - at];
+  }
+};
+
+template <class M>
+concept has_name = requires {
+  M::name.text;
+};
+
+/// Calls a child so that functions inside it belong to it.
+template <class Child, class X>
+constexpr auto enter(Child const& child, X&& x) {
+  return child(std::forward<X>(x).at(Place{child.module_id, true, false}));
+}
+
+}  // namespace detail
+
+/// Modules one after the other. torch.nn.Sequential.
+template <class... Child>
+struct Sequential : Module {
+  std::tuple<Child...> children;
+
+  template <class X>
+    requires any_value<std::remove_cvref_t<X>>
+  constexpr auto operator()(X&& x) const { return run<0>(std::remove_cvref_t<X>(std::forward<X>(x))); }
+  template <class Self, class Visitor>
+  static constexpr void members(Self& self, Visitor& visitor) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) {
+      (visitor.child(child_name<I>(), std::get<I>(self.children)), ...);
+    }
+    (std::index_sequence_for<Child...>{});
+  }
+
+ private:
+  template <std::size_t I>
+  static constexpr char const* child_name() {
+    using M = std::tuple_element_t<I, std::tuple<Child...>>;
+    if constexpr (detail::has_name<M>) {
+      return M::name.text;
+    } else {
+      return index_text<I>.text;
+    }
+  }
+  template <std::size_t I>
+  static constexpr detail::IndexText index_text{I};
+
+  // Each input is released before the next child runs, so that nothing lives longer than backward asks for.
+  template <std::size_t I, class X>
+  constexpr auto run(X x) const {
+    if constexpr (I == sizeof...(Child)) {
+      return x;
+    } else {
+      auto y = detail::enter(std::get<I>(children), std::move(x));
+      x.release();
+      return run<I + 1>(std::move(y));
+    }
+  }
+};
+
+/// The module that changes nothing. torch.nn.Identity.
+struct Identity : Stateless {
+  constexpr auto operator()(any_value auto const& x) const { return mixprec::detail::settled(x); }
+};
+
+/// relu(body(x) + shortcut(x)); the shortcut is the identity unless a module is given.
+template <class Body, class Shortcut = Identity>
+struct Residual : Module {
+  Body body;
+  Shortcut shortcut;
+
+  constexpr auto operator()(any_value auto const& x) const {
+    Place const here{module_id, true, false};
+    auto const& settled = mixprec::detail::settled(x);
+    // In statements of their own: the order in which a call's arguments run is the compiler's choice.
+    auto const side = detail::enter(shortcut, settled);
+    return relu(add(detail::enter(body, settled).at(here), side));
+  }
+  template <class Self, class Visitor>
+  static constexpr void members(Self& self, Visitor& visitor) {
+    visitor.child("body", self.body);
+    visitor.child("shortcut", self.shortcut);
+  }
+};
+
+/// `M` in float: force_fp32 around it. Its parameters are read in float, its names stay. MMCV's force_fp32.
+template <class M>
+struct ForceFp32 : M {
+  constexpr auto operator()(any_value auto const& x) const {
+    using Outer = typename std::remove_cvref_t<decltype(x)>::policy;
+    return M::operator()(force_fp32(x)).template under<Outer>();
+  }
+};
+
+/// `M` under mixed precision inside a float region. MMCV's auto_fp16.
+template <class M>
+struct AutoFp16 : M {
+  constexpr auto operator()(any_value auto const& x) const {
+    using Outer = typename std::remove_cvref_t<decltype(x)>::policy;
+    return M::operator()(auto_fp16(x)).template under<Outer>();
+  }
+};
+
+/// `M` under another policy altogether.
+template <class Policy, class M>
+struct Under : M {
+  constexpr auto operator()(any_value auto const& x) const {
+    using Outer = typename std::remove_cvref_t<decltype(x)>::policy;
+    return M::operator()(x.template under<Policy>()).template under<Outer>();
+  }
+};
+
+/// `M` without training: no gradients for its parameters, nothing kept for them, batch norm on running statistics.
+template <class M>
+struct Frozen : M {
+  static constexpr bool frozen = true;
+};
+
+}  // namespace mixprec::inline MIXPREC_ABI::nn

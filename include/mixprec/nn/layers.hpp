@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// Layers as types: Linear, Conv2d, BatchNorm, ReLU, pooling, Dropout, Flatten. Names and defaults are PyTorch's.
+#pragma once
+
+#include <mixprec/nn/module.hpp>
+#include <mixprec/ops/conv2d.hpp>
+#include <mixprec/ops/dropout.hpp>
+#include <mixprec/ops/elementwise.hpp>
+#include <mixprec/ops/layout.hpp>
+#include <mixprec/ops/linear.hpp>
+#include <mixprec/ops/pending_norm.hpp>
+#include <mixprec/ops/pool.hpp>
+#include <mixprec/ops/softmax.hpp>
+
+namespace mixprec::inline MIXPREC_ABI::nn {
+
+template <int>
+struct Expects {};
+template <int>
+struct Receives {};
+
+/// Left undefined: where channels do not fit, the first error line of every compiler shows this name, the layer and
+/// both values. A deleted function would do for g++ and nvcc; clang names neither its layer nor its values.
+template <class Layer, class Wanted, class Got>
+struct ChannelsDoNotFit;
+
+template <class Layer, int Wanted, int Got>
+constexpr void input_channels_fit(Expects<Wanted>, Receives<Got>) {
+  if constexpr (Wanted != Got && Got != dynamic_channels) {
+    static_assert(sizeof(ChannelsDoNotFit<Layer, Expects<Wanted>, Receives<Got>>) > 0,
+                  "mixprec: a layer gets another number of channels than it was declared for. Change one of the two.");
+  }
+}
+
+namespace detail {
+/// A result whose channels the layer's type knows.
+template <int Channels, class V>
+constexpr auto with_channels(V const& value) {
+  return Value<typename V::backend, typename V::dtype, V::rank, Channels, typename V::policy>(
+      value.session(), value.tensor(), value.slot(), value.place());
+}
+}  // namespace detail
+
+/// y = x W^T + b. Shapes: (N,In) -> (N,Out). Precision: Fp16Op. torch.nn.Linear.
+template <int In, int Out, bool Bias = true>
+struct Linear : Module {
+  Parameter<2> weight{Shape<2>{Out, In}, ParameterKind::weight};
+  Parameter<1> bias{Shape<1>{Out}, ParameterKind::bias};
+
+  constexpr auto operator()(any_value auto const& x) const {
+    input_channels_fit<Linear>(Expects<In>{}, Receives<std::remove_cvref_t<decltype(x)>::channels>{});
+    if constexpr (Bias) {
+      return detail::with_channels<Out>(apply(ops::Linear{}, own_place(*this), x, weight, bias));
+    } else {
+      return detail::with_channels<Out>(apply(ops::Linear{}, own_place(*this), x, weight));
+    }
+  }
+  template <class Self, class Visitor>
+  static constexpr void members(Self& self, Visitor& visitor) {
+    visitor.parameter("weight", self.weight, {0, In});
+    if constexpr (Bias) visitor.parameter("bias", self.bias, {0, In});
+  }
+};
+
+/// Settings of Conv2d, named as in PyTorch.
+struct Conv2dOptions {
+  int stride = 1, padding = 0, dilation = 1, groups = 1;
+  bool bias = true;
+};
+
+/// Shapes: (N,In,H,W) -> (N,Out,P,Q). Precision: Fp16Op. torch.nn.Conv2d with a square kernel.
+template <int In, int Out, int Kernel, Conv2dOptions Options = Conv2dOptions{}>
+struct Conv2d : Module {
+  static_assert(
+      In % Options.groups == 0 && Out % Options.groups == 0,
+      "mixprec: Conv2d: groups must divide the input and the output channels. Change groups or the channels.");
+  Parameter<4> weight{Shape<4>{Out, In / Options.groups, Kernel, Kernel}, ParameterKind::weight};
+  Parameter<1> bias{Shape<1>{Out}, ParameterKind::bias};
+
+  constexpr auto operator()(any_value auto const& x) const {
+    input_channels_fit<Conv2d>(Expects<In>{}, Receives<std::remove_cvref_t<decltype(x)>::channels>{});
+    ops::Conv2d const op{{}, Options.stride, Options.padding, Options.dilation, Options.groups};
+    if constexpr (Options.bias) {
+      return detail::with_channels<Out>(apply(op, own_place(*this), x, weight, bias));
+    } else {
+      return detail::with_channels<Out>(apply(op, own_place(*this), x, weight));
+    }
+  }
+  template <class Self, class Visitor>
+  static constexpr void members(Self& self, Visitor& visitor) {
+    constexpr std::int64_t fan_in = std::int64_t{In / Options.groups} * Kernel * Kernel;
+    visitor.parameter("weight", self.weight, {0, fan_in});
+    if constexpr (Options.bias) visitor.parameter("bias", self.bias, {0, fan_in});
+  }
+};
+
+/// Shapes: (N,C,H,W) or (N,C) -> the same. Precision: data follows its operand, statistics float.
+/// torch.nn.BatchNorm1d and BatchNorm2d. An add and a relu behind it join it (ops/pending_norm.hpp).
+template <int Channels>
+struct BatchNorm : Module {
+  Parameter<1> weight{Shape<1>{Channels}, ParameterKind::norm_weight};
+  Parameter<1> bias{Shape<1>{Channels}, ParameterKind::norm_bias};
+  ops::BatchNormState state{.running_mean = {Channels, 0.0}, .running_var = {Channels, 1.0}};
+
+  constexpr auto operator()(any_value auto const& x) const {
+    input_channels_fit<BatchNorm>(Expects<Channels>{}, Receives<std::remove_cvref_t<decltype(x)>::channels>{});
+    auto const& settled = mixprec::detail::settled(x);
+    return PendingNorm<std::remove_cvref_t<decltype(settled)>, Channels>(
+        settled, weight, bias, state, x.session().training() && !state.frozen, own_place(*this));
+  }
+  template <class Self, class Visitor>
+  static constexpr void members(Self& self, Visitor& visitor) {
+    visitor.parameter("weight", self.weight, {1.0});
+    visitor.parameter("bias", self.bias, {0.0});
+    visitor.buffer("running_mean", self.state.running_mean);
+    visitor.buffer("running_var", self.state.running_var);
+  }
+};
+template <int Channels>
+using BatchNorm2d = BatchNorm<Channels>;
+template <int Channels>
+using BatchNorm1d = BatchNorm<Channels>;
+
+/// Base of modules without parameters.
+struct Stateless : Module {
+  template <class Self, class Visitor>
+  static constexpr void members(Self&, Visitor&) {}
+};
+
+struct ReLU : Stateless {
+  template <class X>
+    requires any_value<std::remove_cvref_t<X>>
+  constexpr auto operator()(X&& x) const {
+    if constexpr (mixprec::detail::open_norm<X>) {
+      return relu(std::forward<X>(x));
+    } else {
+      return apply(ops::Relu{}, own_place(*this), x);
+    }
+  }
+};
+
+template <int Kernel, int Stride = Kernel, int Padding = 0>
+struct MaxPool2d : Stateless {
+  constexpr auto operator()(any_value auto const& x) const {
+    return apply(ops::MaxPool2d{{{}, Kernel, Stride, Padding}}, own_place(*this), x);
+  }
+};
+
+template <int Kernel, int Stride = Kernel, int Padding = 0>
+struct AvgPool2d : Stateless {
+  constexpr auto operator()(any_value auto const& x) const {
+    return apply(ops::AvgPool2d{{{}, Kernel, Stride, Padding}}, own_place(*this), x);
+  }
+};
+
+/// (N,C,H,W) -> (N,C): torch.nn.AdaptiveAvgPool2d(1) and Flatten.
+struct GlobalAvgPool2d : Stateless {
+  constexpr auto operator()(any_value auto const& x) const {
+    return apply(ops::GlobalAvgPool2d{}, own_place(*this), x);
+  }
+};
+
+/// Dropout with probability Thousandths / 1000 (no floating-point template arguments: clang 14 has none).
+template <int Thousandths = 500>
+struct Dropout : Stateless {
+  static_assert(
+      Thousandths >= 0 && Thousandths < 1000,
+      "mixprec: Dropout: the probability is given in thousandths and lies in [0, 1000). Dropout<500> drops half.");
+  constexpr auto operator()(any_value auto const& x) const {
+    return dropout(x, Thousandths / 1000.0, own_place(*this));
+  }
+};
+
+struct Flatten : Stateless {
+  constexpr auto operator()(any_value auto const& x) const { return flatten(x, own_place(*this)); }
+};
+
+struct Softmax : Stateless {
+  constexpr auto operator()(any_value auto const& x) const { return apply(ops::Softmax{}, own_place(*this), x); }
+};
+
+struct LogSoftmax : Stateless {
+  constexpr auto operator()(any_value auto const& x) const { return apply(ops::LogSoftmax{}, own_place(*this), x); }
+};
+
+}  // namespace mixprec::inline MIXPREC_ABI::nn

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a module is: a struct with a generic call operator and a list of its members.
+#pragma once
+
+#include <mixprec/ops/apply.hpp>
+
+namespace mixprec::inline MIXPREC_ABI::nn {
+
+/// Base of the library's modules: the module's index, assigned when a model or a plan is built.
+struct Module {
+  int module_id = -1;
+};
+
+/// The place of a module's own op.
+constexpr Place own_place(Module const& module) { return {module.module_id, false, true}; }
+
+}  // namespace mixprec::inline MIXPREC_ABI::nn
+
+// MIXPREC_MODULE(conv1, bn1, ...): names a user's submodules and parameters, in the order and with the names that
+// state_dict would give them. Stands inside the struct, after the members.
+#define MIXPREC_DETAIL_EXPAND(...) MIXPREC_DETAIL_EXPAND1(MIXPREC_DETAIL_EXPAND1(MIXPREC_DETAIL_EXPAND1(__VA_ARGS__)))
+#define MIXPREC_DETAIL_EXPAND1(...) MIXPREC_DETAIL_EXPAND2(MIXPREC_DETAIL_EXPAND2(MIXPREC_DETAIL_EXPAND2(__VA_ARGS__)))
+#define MIXPREC_DETAIL_EXPAND2(...) MIXPREC_DETAIL_EXPAND3(MIXPREC_DETAIL_EXPAND3(MIXPREC_DETAIL_EXPAND3(__VA_ARGS__)))
+#define MIXPREC_DETAIL_EXPAND3(...) __VA_ARGS__
+#define MIXPREC_DETAIL_PARENS ()
+#define MIXPREC_DETAIL_VISIT(name, ...) \
+  visitor.child(#name, self.name);      \
+  __VA_OPT__(MIXPREC_DETAIL_VISIT_AGAIN MIXPREC_DETAIL_PARENS(__VA_ARGS__))
+#define MIXPREC_DETAIL_VISIT_AGAIN() MIXPREC_DETAIL_VISIT
+#define MIXPREC_MODULE(...)                                              \
+  int module_id = -1;                                                    \
+  template <class Self, class Visitor>                                   \
+  static constexpr void members(Self& self, Visitor& visitor) {          \
+    __VA_OPT__(MIXPREC_DETAIL_EXPAND(MIXPREC_DETAIL_VISIT(__VA_ARGS__))) \
+  }

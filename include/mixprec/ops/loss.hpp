@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses: cross-entropy from logits, mean squared error. The result is a scalar.
+#pragma once
+
+#include <mixprec/ops/apply.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+namespace ops {
+
+/// Shapes: logits (N,V), labels (N) -> (). The mean over labels that are not ignored of -log softmax(logits)[label],
+/// weighted by class where weights are given (torch.nn.functional.cross_entropy). Precision: float arithmetic, sums and
+/// result; half logits are converted in registers. Backward: keeps the logits and one float a row.
+template <class Labels, class Weights>
+struct CrossEntropy : OpBase {
+  using precision = Fp32Op;
+  static constexpr char const* name = "cross_entropy";
+  static constexpr bool stores_accumulator = true;
+  static constexpr int channels(int) { return dynamic_channels; }
+
+  Labels labels;
+  Weights class_weights;  // (V), or without memory
+  int ignore_index = -100;
+
+  constexpr Shaped<0> shape(Shape<2> logits) const {
+    if (labels.shape()[0] != logits[0]) return {"labels and rows of logits", logits[0], labels.shape()[0]};
+    if (class_weights.shape()[0] != 0 && class_weights.shape()[0] != logits[1])
+      return {"class weights and classes", logits[1], class_weights.shape()[0]};
+    return Shape<0>{};
+  }
+  constexpr double flops(Shape<0>, Shape<2> logits) const { return 5.0 * static_cast<double>(logits.size()); }
+  template <class T>
+  constexpr auto saved(auto& session, Shape<2> logits) const {
+    return std::tuple{session.template allocate<T>(Shape{logits[0]}),
+                      session.template allocate<T>(Shape{1})};  // lse, total
+  }
+  constexpr Keeps keeps(unsigned) const { return {.operands = 1}; }
+  void forward(auto& session, auto& y, auto& saved, auto const& logits) const {
+    auto const& [lse, total] = saved;
+    cross_entropy_forward(session.stream(), logits.shape()[0], logits.shape()[1], logits.data(), labels.data(),
+                          weights(), ignore_index, lse.data(), total.data(), y.data());
+  }
+  void backward(auto& session, auto const& context, auto& gradients) const {
+    auto const& logits = std::get<0>(context.operands);
+    auto const& [lse, total] = context.saved;
+    cross_entropy_backward(session.stream(), logits.shape()[0], logits.shape()[1], logits.data(), labels.data(),
+                           weights(), ignore_index, lse.data(), total.data(), context.gradient.data(),
+                           std::get<0>(gradients).data());
+  }
+
+ private:
+  float const* weights() const { return class_weights.data(); }
+};
+
+/// Shapes: x and target alike -> (). The mean of (x - target)^2. Precision: float. Backward: keeps x and target.
+struct MseLoss : OpBase {
+  using precision = Fp32Op;
+  static constexpr char const* name = "mse_loss";
+  static constexpr bool stores_accumulator = true;
+  static constexpr int channels(int) { return dynamic_channels; }
+
+  template <int Rank>
+  constexpr Shaped<0> shape(Shape<Rank> x, Shape<Rank> target) const {
+    for (int axis = 0; axis < Rank; ++axis)
+      if (x[axis] != target[axis]) return {"extents of input and target", x[axis], target[axis]};
+    return Shape<0>{};
+  }
+  constexpr double flops(Shape<0>, auto const& x, auto const&) const { return 3.0 * static_cast<double>(x.size()); }
+  constexpr Keeps keeps(unsigned) const { return {.operands = 0b11}; }
+  void forward(auto& session, auto& y, auto&, auto const& x, auto const& target) const {
+    mse_forward(session.stream(), x.data(), target.data(), x.size(), y.data());
+  }
+  void backward(auto& session, auto const& context, auto& gradients) const {
+    auto const& [x, target] = context.operands;
+    auto const& [dx, dtarget] = gradients;
+    if (dx) mse_backward(session.stream(), x.data(), target.data(), x.size(), context.gradient.data(), dx.data());
+    if (dtarget)
+      mse_backward(session.stream(), target.data(), x.data(), x.size(), context.gradient.data(), dtarget.data());
+  }
+};
+
+}  // namespace ops
+
+/// Settings of cross_entropy, named as in PyTorch. `weight`: (V) float, or empty.
+template <class B>
+struct CrossEntropyOptions {
+  int ignore_index = -100;
+  Tensor<B, float, 1> weight{};
+};
+
+/// torch.nn.functional.cross_entropy(logits, labels) with reduction="mean"; labels are int32. A label outside the
+/// classes that is not ignore_index gives a loss of NaN: on CUDA nothing asks the host.
+template <any_value X>
+constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::int32_t, 1> const& labels,
+                             CrossEntropyOptions<typename X::backend> const& options = {}) {
+  using Op = ops::CrossEntropy<Tensor<typename X::backend, std::int32_t, 1>, Tensor<typename X::backend, float, 1>>;
+  return apply(Op{{}, labels, options.weight, options.ignore_index}, logits.place(), logits);
+}
+
+/// torch.nn.functional.mse_loss with reduction="mean".
+template <any_value X, any_value Target>
+constexpr auto mse_loss(X const& x, Target const& target) {
+  return apply(ops::MseLoss{}, x.place(), x, target);
+}
+
+}  // namespace mixprec::inline MIXPREC_ABI

@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+// A batch norm that has not run yet, so that the add and the relu behind it can join it.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include <mixprec/ops/batch_norm.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+/// Stands in for no residual.
+struct NoResidual {};
+
+/// What a batch norm module returns: a move-only value that runs when something reads it. relu(std::move(p)) and p + x
+/// on a temporary fuse; every other use runs the batch norm once and reads its result, as do later uses. The fused op
+/// rounds where the three ops would, so results do not depend on what was fused.
+template <any_value V, int Channels, class Residual = NoResidual>
+class PendingNorm {
+ public:
+  using backend = typename V::backend;
+  using policy = typename V::policy;
+  using operand = typename V::dtype;
+  using dtype = type_of_t<resolve<policy, ops::BatchNorm<false, false>>(dtype_of_v<operand>).result>;
+  static constexpr int rank = V::rank;
+  static constexpr int channels = Channels;
+  static constexpr bool has_residual = !std::is_same_v<Residual, NoResidual>;
+  using Result = Value<backend, dtype, rank, Channels, policy>;
+
+  constexpr PendingNorm(V x, Parameter<1> const& weight, Parameter<1> const& bias, ops::BatchNormState const& state,
+                        bool batch_statistics, Place place, Residual residual = {})
+      : x_(std::move(x)),
+        weight_(weight),
+        bias_(bias),
+        state_(state),
+        batch_statistics_(batch_statistics),
+        place_(place),
+        residual_(std::move(residual)),
+        result_(new Result*(nullptr)) {}
+  constexpr PendingNorm(PendingNorm&& other) noexcept
+      : x_(std::move(other.x_)),
+        weight_(other.weight_),
+        bias_(other.bias_),
+        state_(other.state_),
+        batch_statistics_(other.batch_statistics_),
+        place_(other.place_),
+        residual_(std::move(other.residual_)),
+        result_(std::exchange(other.result_, nullptr)) {}
+  PendingNorm(PendingNorm const&) = delete;
+  PendingNorm& operator=(PendingNorm const&) = delete;
+  constexpr ~PendingNorm() {
+    if (result_ != nullptr) delete *result_;
+    delete result_;
+  }
+
+  /// The batch norm's result; runs it the first time.
+  constexpr Result const& value() const {
+    if (open()) *result_ = new Result(run<false>());
+    return **result_;
+  }
+  /// The result with a relu behind it, as one op. The object is used up.
+  constexpr Result rectified() && { return run<true>(); }
+  /// True until something has read the value: only then can an op still join.
+  constexpr bool open() const { return *result_ == nullptr; }
+
+  /// The same batch norm with `residual` added behind it. The object is used up.
+  template <any_value R>
+  constexpr auto plus(R residual) && {
+    return PendingNorm<V, Channels, R>(std::move(x_), weight_, bias_, state_, batch_statistics_, place_,
+                                       std::move(residual));
+  }
+
+  // A Value's interface, on the result.
+  constexpr Session<backend>& session() const { return x_.session(); }
+  constexpr Tensor<backend, dtype, rank> const& tensor() const { return value().tensor(); }
+  constexpr Shape<rank> const& shape() const { return x_.shape(); }
+  constexpr GradientSlot slot() const { return value().slot(); }
+  constexpr Place place() const { return {place_.module, false, false}; }
+  constexpr bool requires_grad() const { return value().requires_grad(); }
+  constexpr Result detach() const { return value().detach(); }
+  template <class Other>
+  constexpr auto under() const {
+    return value().template under<Other>();
+  }
+  constexpr Result at(Place place) const& { return value().at(place); }
+  constexpr PendingNorm at(Place) && { return std::move(*this); }
+  constexpr void release() {
+    x_.release();
+    if (result_ != nullptr && !open()) (*result_)->release();
+    if constexpr (has_residual) residual_.release();
+  }
+
+ private:
+  template <bool Rectify>
+  constexpr Result run() const {
+    auto const make = [](auto const& made) { return Result(made.session(), made.tensor(), made.slot(), made.place()); };
+    ops::BatchNorm<has_residual, Rectify> const op{{}, state_, batch_statistics_};
+    if constexpr (has_residual) {
+      return make(apply(op, place_, x_, weight_, bias_, residual_));
+    } else {
+      return make(apply(op, place_, x_, weight_, bias_));
+    }
+  }
+
+  V x_;
+  Parameter<1> weight_, bias_;
+  ops::BatchNormState state_;
+  bool batch_statistics_;
+  Place place_;
+  Residual residual_;
+  // Set by the first reader of a const object. Two pointers, because in constant evaluation GCC 12 reads no mutable
+  // member and nvcc 13 destroys no std::optional.
+  Result** result_;
+};
+
+namespace detail {
+template <any_value V, int Channels, class Residual>
+inline constexpr bool is_value<PendingNorm<V, Channels, Residual>> = true;
+
+template <class T>
+inline constexpr bool is_pending_norm = false;
+template <any_value V, int Channels, class Residual>
+inline constexpr bool is_pending_norm<PendingNorm<V, Channels, Residual>> = true;
+
+/// A temporary PendingNorm, as deduced for T&&.
+template <class T>
+concept open_norm = !std::is_reference_v<T> && !std::is_const_v<T> && is_pending_norm<T>;
+template <class T>
+concept open_norm_without_residual = open_norm<T> && !T::has_residual;
+
+/// Whether `Op` on operands of dtype `T` keeps T under the norm's policy, so that joining changes no rounding.
+template <class N, class Op, class T = typename N::dtype>
+concept keeps_dtype = resolve<typename N::policy, Op>(dtype_of_v<T>)
+.operand == dtype_of_v<T>&& resolve<typename N::policy, Op>(dtype_of_v<T>).result == dtype_of_v<T>;
+
+/// Whether `R` can be added inside the batch norm: everything has one dtype.
+template <class N, class R>
+concept joins = std::is_same_v<typename N::dtype, typename N::operand> &&
+                std::is_same_v<typename N::dtype, typename R::dtype> && N::rank == R::rank&& keeps_dtype<N, ops::Add>;
+
+/// A value that owns nothing pending.
+template <class X>
+constexpr auto settled(X const& x) {
+  if constexpr (is_pending_norm<X>) {
+    return x.value();
+  } else {
+    return x;
+  }
+}
+}  // namespace detail
+
+/// relu of a temporary batch norm: one op.
+template <detail::open_norm N>
+  requires detail::keeps_dtype<N, ops::Relu>
+constexpr auto relu(N&& pending) { return pending.open() ? std::move(pending).rectified() : relu(pending.value()); }
+
+/// A sum with a temporary batch norm: the sum joins it.
+template <detail::open_norm_without_residual N, class R>
+  requires any_value<R> && detail::joins<N, R>
+constexpr auto add(N&& pending, R const& residual) { return std::move(pending).plus(detail::settled(residual)); }
+template <class R, detail::open_norm_without_residual N>
+  requires any_value<R> &&
+      (!detail::open_norm_without_residual<R>)&&detail::joins<N, R> constexpr auto add(R const& residual, N&& pending) {
+    return std::move(pending).plus(detail::settled(residual));
+  }
+  template <detail::open_norm_without_residual N, class R>
+    requires any_value<R> && detail::joins<N, R>
+  constexpr auto operator+(N&& pending, R const& residual) { return mixprec::add(std::move(pending), residual); }
+  template <class R, detail::open_norm_without_residual N>
+    requires any_value<R> &&(!detail::open_norm_without_residual<R>)&&detail::joins<N, R> constexpr auto operator+(
+        R const& residual, N&& pending) {
+      return mixprec::add(residual, std::move(pending));
+    }
+
+}  // namespace mixprec::inline MIXPREC_ABI

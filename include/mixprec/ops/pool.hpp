@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: Apache-2.0
+// Max, average and global average pooling.
+#pragma once
+
+#include <mixprec/backend/geometry.hpp>
+#include <mixprec/ops/apply.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+namespace ops {
+
+/// Shapes: (N,C,H,W) -> (N,C,P,Q) by a square window.
+struct Window : OpBase {
+  int kernel = 2, stride = 2, padding = 0;
+
+  constexpr Shaped<4> shape(Shape<4> x) const {
+    if (2 * padding > kernel) return {"padding (at most half the kernel) and kernel", kernel / 2, padding};
+    for (int axis = 2; axis < 4; ++axis)
+      if (window_extent(x[axis], kernel, stride, padding, 1) <= 0)
+        return {axis == 2 ? "input height and kernel" : "input width and kernel", kernel - 2 * padding, x[axis]};
+    return Shape{x[0], x[1], window_extent(x[2], kernel, stride, padding, 1),
+                 window_extent(x[3], kernel, stride, padding, 1)};
+  }
+  constexpr double flops(Shape<4> y, Shape<4>) const { return static_cast<double>(y.size()) * kernel * kernel; }
+  PoolGeometry geometry(Shape<4> x, Shape<4> y) const {
+    return {x[0], x[2], x[3], x[1], y[2], y[3], kernel, stride, padding};
+  }
+};
+
+/// The largest value of each window; NaN wins. Precision: follows x. Backward: dy to the first maximum; keeps its
+/// position in the window, one byte each.
+struct MaxPool2d : Window {
+  using precision = FollowOp;
+  static constexpr char const* name = "max_pool2d";
+
+  template <class T>
+  constexpr auto saved(auto& session, Shape<4> x) const {
+    return std::tuple{session.template allocate<std::uint8_t>(this->shape(x).shape)};
+  }
+  constexpr Keeps keeps(unsigned) const { return {}; }
+  void forward(auto& session, auto& y, auto& saved, auto const& x) const {
+    max_pool2d_forward(session.stream(), geometry(x.shape(), y.shape()), x.data(), y.data(), std::get<0>(saved).data());
+  }
+  void backward(auto& session, auto const& context, auto& gradients) const {
+    auto const& dx = std::get<0>(gradients);
+    max_pool2d_backward(session.stream(), geometry(dx.shape(), context.gradient.shape()), context.gradient.data(),
+                        static_cast<std::uint8_t const*>(std::get<0>(context.saved).data()), dx.data());
+  }
+};
+
+/// The mean of each window, padding counted. Precision: follows x, sums in float. Backward: dy / window; keeps nothing.
+struct AvgPool2d : Window {
+  using precision = FollowOp;
+  static constexpr char const* name = "avg_pool2d";
+
+  constexpr Keeps keeps(unsigned) const { return {}; }
+  void forward(auto& session, auto& y, auto&, auto const& x) const {
+    avg_pool2d_forward(session.stream(), geometry(x.shape(), y.shape()), x.data(), y.data());
+  }
+  void backward(auto& session, auto const& context, auto& gradients) const {
+    auto const& dx = std::get<0>(gradients);
+    avg_pool2d_backward(session.stream(), geometry(dx.shape(), context.gradient.shape()), context.gradient.data(),
+                        dx.data());
+  }
+};
+
+/// Shapes: (N,C,H,W) -> (N,C). The mean over H and W. Precision: follows x, sums in float. Backward: dy / (H W).
+struct GlobalAvgPool2d : OpBase {
+  using precision = FollowOp;
+  static constexpr char const* name = "global_avg_pool2d";
+
+  constexpr Shaped<2> shape(Shape<4> x) const { return Shape{x[0], x[1]}; }
+  constexpr double flops(Shape<2>, Shape<4> x) const { return static_cast<double>(x.size()); }
+  constexpr Keeps keeps(unsigned) const { return {}; }
+  void forward(auto& session, auto& y, auto&, auto const& x) const {
+    global_avg_pool2d_forward(session.stream(), x.shape()[0], x.shape()[2] * x.shape()[3], x.shape()[1], x.data(),
+                              y.data());
+  }
+  void backward(auto& session, auto const& context, auto& gradients) const {
+    auto const& dx = std::get<0>(gradients);
+    global_avg_pool2d_backward(session.stream(), dx.shape()[0], dx.shape()[2] * dx.shape()[3], dx.shape()[1],
+                               context.gradient.data(), dx.data());
+  }
+};
+
+}  // namespace ops
+
+/// torch.nn.functional.max_pool2d with a square window; stride 0 means the kernel.
+constexpr auto max_pool2d(any_value auto const& x, int kernel, int stride = 0, int padding = 0) {
+  return apply(ops::MaxPool2d{{{}, kernel, stride == 0 ? kernel : stride, padding}}, x.place(), x);
+}
+/// torch.nn.functional.avg_pool2d with a square window and count_include_pad; stride 0 means the kernel.
+constexpr auto avg_pool2d(any_value auto const& x, int kernel, int stride = 0, int padding = 0) {
+  return apply(ops::AvgPool2d{{{}, kernel, stride == 0 ? kernel : stride, padding}}, x.place(), x);
+}
+/// torch.nn.functional.adaptive_avg_pool2d(x, 1).flatten(1).
+constexpr auto global_avg_pool2d(any_value auto const& x) { return apply(ops::GlobalAvgPool2d{}, x.place(), x); }
+
+}  // namespace mixprec::inline MIXPREC_ABI

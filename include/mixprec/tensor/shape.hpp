@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Run-time extents of a tensor in PyTorch's logical order: (N,C,H,W), (N,C), (C).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include <mixprec/config.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+/// Extents in logical order. Rank 4 is stored NHWC; every other rank row-major.
+template <int Rank>
+struct Shape {
+  static constexpr int rank = Rank;
+  std::int64_t extents[Rank > 0 ? Rank : 1];
+
+  constexpr std::int64_t operator[](int axis) const { return extents[axis]; }
+  constexpr std::int64_t& operator[](int axis) { return extents[axis]; }
+  /// Product of the extents; 1 for rank 0.
+  constexpr std::int64_t size() const {
+    std::int64_t product = 1;
+    for (int axis = 0; axis < Rank; ++axis) product *= extents[axis];
+    return product;
+  }
+  constexpr bool operator==(Shape const& other) const {
+    for (int axis = 0; axis < Rank; ++axis)
+      if (extents[axis] != other.extents[axis]) return false;
+    return true;
+  }
+};
+
+template <class... Extent>
+Shape(Extent...) -> Shape<static_cast<int>(sizeof...(Extent))>;
+
+/// "(256, 1, 28, 28)"
+template <int Rank>
+std::string to_string(Shape<Rank> const& shape) {
+  std::string text = "(";
+  for (int axis = 0; axis < Rank; ++axis) text += (axis > 0 ? ", " : "") + std::to_string(shape[axis]);
+  return text + ")";
+}
+
+/// What a shape rule returns: a shape, or what does not fit.
+template <int Rank>
+struct Shaped {
+  Shape<Rank> shape{};
+  char const* mismatch = nullptr;  // what differs: "input channels", "height for the kernel"
+  std::int64_t expected = 0, received = 0;
+
+  constexpr Shaped(Shape<Rank> fitting) : shape(fitting) {}
+  constexpr Shaped(char const* what, std::int64_t wanted, std::int64_t got)
+      : mismatch(what), expected(wanted), received(got) {}
+  constexpr bool fits() const { return mismatch == nullptr; }
+};
+
+constexpr std::size_t KiB(std::size_t count) { return count << 10; }
+constexpr std::size_t MiB(std::size_t count) { return count << 20; }
+constexpr std::size_t GiB(std::size_t count) { return count << 30; }
+
+}  // namespace mixprec::inline MIXPREC_ABI

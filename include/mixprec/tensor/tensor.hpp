@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tensors: typed dtype, rank and backend; run-time extents; shared ownership of backend memory.
+#pragma once
+
+#include <cstddef>
+#include <utility>  // std::exchange
+#include <vector>
+
+#include <mixprec/backend/arena.hpp>
+#include <mixprec/dtype/dtype.hpp>
+#include <mixprec/error.hpp>
+#include <mixprec/tensor/shape.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+/// Shared ownership of one arena block. Counted without atomics: a storage belongs to one thread.
+template <class B>
+class Storage {
+ public:
+  constexpr Storage() = default;
+  Storage(Arena<B>& arena, std::size_t bytes) : block_(new Block{&arena, arena.allocate(bytes), bytes, 1, false}) {}
+  Storage(Storage const& other) : block_(other.block_) {
+    if (block_ != nullptr) ++block_->references;
+  }
+  Storage(Storage&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+  Storage& operator=(Storage other) noexcept {
+    std::swap(block_, other.block_);
+    return *this;
+  }
+  ~Storage() {
+    if (block_ != nullptr && --block_->references == 0) free(block_);
+  }
+
+  explicit operator bool() const { return block_ != nullptr; }
+  void* data() const { return block_ == nullptr ? nullptr : block_->memory; }
+  std::size_t bytes() const { return block_ == nullptr ? 0 : block_->bytes; }
+  /// Marks the block as kept for backward; true the first time, so that its bytes are counted once.
+  bool keep() const { return block_ != nullptr && !std::exchange(block_->kept, true); }
+
+ private:
+  struct Block {
+    Arena<B>* arena;
+    void* memory;
+    std::size_t bytes;
+    int references;
+    bool kept;
+  };
+  // Out of line, because GCC 12 follows the inlined counter past its own check and warns of a use after the delete.
+  [[gnu::noinline]] static void free(Block* block) {
+    block->arena->release(block->memory);
+    delete block;
+  }
+  Block* block_ = nullptr;
+};
+
+/// A tensor of `T` on backend `B`. Copies share memory. Rank 4 is (N,C,H,W) in logic and NHWC in memory.
+template <class B, class T, int Rank>
+class Tensor {
+ public:
+  using backend = B;
+  using dtype = T;
+  static constexpr int rank = Rank;
+
+  constexpr Tensor() = default;
+  /// Uninitialised memory from `arena`.
+  Tensor(Arena<B>& arena, Shape<Rank> shape)
+      : shape_(shape), storage_(arena, static_cast<std::size_t>(shape.size()) * sizeof(T)) {
+    data_ = static_cast<T*>(storage_.data());
+  }
+  /// A part of `storage` that starts at `data`.
+  Tensor(Storage<B> storage, T* data, Shape<Rank> shape) : shape_(shape), storage_(std::move(storage)), data_(data) {}
+
+  T* data() const { return data_; }
+  constexpr Shape<Rank> const& shape() const { return shape_; }
+  std::int64_t size() const { return shape_.size(); }
+  std::size_t bytes() const { return static_cast<std::size_t>(size()) * sizeof(T); }
+  explicit operator bool() const { return data_ != nullptr; }
+  Storage<B> const& storage() const { return storage_; }
+
+  /// The same memory under another shape of the same size.
+  template <int NewRank>
+  Tensor<B, T, NewRank> view(Shape<NewRank> shape) const {
+    return {storage_, data_, shape};
+  }
+
+ private:
+  Shape<Rank> shape_{};
+  Storage<B> storage_;
+  T* data_ = nullptr;
+};
+
+/// Copies host values in memory order into a tensor. Errors: Error where the counts differ. Sync: waits.
+template <class B, class T, int Rank>
+void copy_from_host(typename B::Stream& stream, Tensor<B, T, Rank> const& to, T const* values, std::size_t count) {
+  if (count != static_cast<std::size_t>(to.size())) {
+    throw Error("copy_from_host: " + std::to_string(count) + " values for a tensor of shape " + to_string(to.shape()) +
+                ". Give one value for each element.");
+  }
+  B::copy_from_host(stream, to.data(), values, to.bytes());
+}
+
+/// A tensor's values in memory order. Sync: waits.
+template <class B, class T, int Rank>
+std::vector<T> to_host(typename B::Stream& stream, Tensor<B, T, Rank> const& from) {
+  std::vector<T> values(static_cast<std::size_t>(from.size()));
+  B::copy_to_host(stream, values.data(), from.data(), from.bytes());
+  return values;
+}
+
+}  // namespace mixprec::inline MIXPREC_ABI
