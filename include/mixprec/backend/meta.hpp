@@ -12,4 +12,8 @@ struct Meta {
   static constexpr char const* name = "meta";
 };
 
+// The other backends by name, so that a program that uses one without its header is told which header that is.
+struct Cpu;
+struct Cuda;
+
 }  // namespace mixprec::inline MIXPREC_ABI

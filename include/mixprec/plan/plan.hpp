@@ -32,12 +32,16 @@ struct PlanMemory {
   std::int64_t workspace_cap = 0;    // not part of the peak
 };
 
-/// The loss that a plan assumes unless told otherwise: cross-entropy of (N,V) logits.
+/// The loss that a plan assumes unless told otherwise: cross-entropy of (N,V) logits. A loss that reads tensors of the batch
+/// beside the network's input says in `input_bytes` what they take; in the trace they have no memory of their own.
 struct CrossEntropyLoss {
   template <class Net, class X>
   constexpr auto operator()(Net const& net, X const& x) const {
-    return cross_entropy(
-        net(x), Tensor<Meta, std::int32_t, 1>(Shape{x.shape()[0]}, Storage<Meta>(x.session(), 4 * x.shape()[0])));
+    return cross_entropy(net(x), Tensor<Meta, std::int32_t, 1>(Shape{x.shape()[0]}));
+  }
+  template <int Rank>
+  static constexpr std::int64_t input_bytes(Shape<Rank> x) {
+    return 4 * x[0];
   }
 };
 
@@ -180,8 +184,12 @@ constexpr void trace_step(Trace& trace, PlanSink& sink, PlanMemory& memory, Shap
   auto const forward = [&](auto const& x) { return nn::call<Policy>(net, x); };
   Value<Meta, Input, Rank, dynamic_channels, Policy> const image(trace, trace.template allocate<Input>(shape), {}, {});
   auto const loss = Loss{}(forward, image);
-  memory.inputs = image.tensor().storage().bytes();
-  memory.inputs = static_cast<std::int64_t>(arena_rounded(static_cast<std::size_t>(memory.inputs)));
+  auto const rounded = [](std::int64_t bytes) {
+    return static_cast<std::int64_t>(arena_rounded(static_cast<std::size_t>(bytes)));
+  };
+  std::int64_t const image_bytes = rounded(image.tensor().storage().bytes());
+  memory.inputs = image_bytes;
+  if constexpr (requires { Loss::input_bytes(shape); }) memory.inputs += rounded(Loss::input_bytes(shape));
   std::int64_t const kept = trace.live();
   auto const direct = [&](int id) {
     return trace.uses()[id].count == 1 &&
@@ -190,7 +198,7 @@ constexpr void trace_step(Trace& trace, PlanSink& sink, PlanMemory& memory, Shap
   if (loss.requires_grad()) {
     trace.backward(loss.slot().index, static_cast<std::int64_t>(sizeof(typename decltype(loss)::dtype)), direct);
   }
-  memory.kept = kept - memory.inputs;
+  memory.kept = kept - image_bytes;
   memory.transient = trace.high_water() - kept;
   memory.buffers = sink.buffer_bytes + static_cast<std::int64_t>(arena_granularity);
   memory.workspace_cap = static_cast<std::int64_t>(options.workspace_cap);
@@ -229,7 +237,7 @@ constexpr PlanCounts checked_counts() {
   static_assert(
       counts.rows >= 0,
       "mixprec: plan: the compiler cannot run this model's forward pass. Write 'constexpr auto operator()(auto "
-      "const& x) const' in every module of your own; the next error names the function that is not constexpr.");
+      "const& x) const' in every module of your own; the next error names the function, or the limit, that stops it.");
   if constexpr (counts.rows < 0) {
     return std::integral_constant<int, count_plan<Net, Policy, Loss, Input, Options>().rows>{}, counts;
   } else {
