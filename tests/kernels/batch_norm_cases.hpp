@@ -152,7 +152,7 @@ MIXPREC_KERNEL_TEST("batch norm's gradients match the definition, with and witho
           batch_norm_backward(stream, shape.rows, shape.c, static_cast<T const*>(x),
                               relu ? static_cast<T const*>(y) : nullptr, static_cast<T const*>(dy),
                               static_cast<Acc const*>(mean), static_cast<Acc const*>(invstd),
-                              static_cast<float const*>(weight), relu, batch, to_x, to_residual, to_weight, to_bias);
+                              static_cast<float const*>(weight), nullptr, relu, batch, to_x, to_residual, to_weight, to_bias);
         };
         backward(dx, dresidual, dweight, dbias);
         backward(dx_alone, nullptr, nullptr, nullptr);
@@ -193,6 +193,35 @@ MIXPREC_KERNEL_TEST("batch norm's gradients match the definition, with and witho
         check_close(dbias.read(), dbiases);
       });
     }
+  }
+}
+
+MIXPREC_KERNEL_TEST("batch norm's backward finds relu's sign from x as it finds it in y, bit for bit") {
+  for (Matrix const shape : batch_norm_shapes()) {
+    for_each_dtype<TestBackend>([&]<class T>() {
+      using Acc = accumulator_t<T>;
+      std::int64_t const n = shape.rows * shape.c;
+      Buffer<TestBackend, T> x(stream, normal_values<T>(n, 41)), dy(stream, normal_values<T>(n, 42)), y(stream, n);
+      Buffer<TestBackend, Acc> mean(stream, normal_values<Acc>(shape.c, 43, 0, 0.1)),
+          invstd(stream, normal_values<Acc>(shape.c, 44, 1, 0.1));
+      Buffer<TestBackend, float> weight(stream, normal_values<float>(shape.c, 45)),
+          bias(stream, normal_values<float>(shape.c, 46));
+      batch_norm_forward(stream, shape.rows, shape.c, static_cast<T const*>(x), static_cast<Acc const*>(mean),
+                         static_cast<Acc const*>(invstd), static_cast<float const*>(weight),
+                         static_cast<float const*>(bias), static_cast<T const*>(nullptr), true, y.get());
+      Buffer<TestBackend, T> dx[2]{{stream, n}, {stream, n}};
+      Buffer<TestBackend, float> dweight[2]{{stream, shape.c}, {stream, shape.c}};
+      Buffer<TestBackend, float> dbias[2]{{stream, shape.c}, {stream, shape.c}};
+      for (int from_x = 0; from_x < 2; ++from_x) {
+        batch_norm_backward(stream, shape.rows, shape.c, static_cast<T const*>(x), static_cast<T const*>(y),
+                            static_cast<T const*>(dy), static_cast<Acc const*>(mean), static_cast<Acc const*>(invstd),
+                            static_cast<float const*>(weight), from_x == 1 ? static_cast<float const*>(bias) : nullptr,
+                            true, true, dx[from_x].get(), nullptr, dweight[from_x].get(), dbias[from_x].get());
+      }
+      check_same(dx[1].read(), dx[0].read());
+      check_same(dweight[1].read(), dweight[0].read());
+      check_same(dbias[1].read(), dbias[0].read());
+    });
   }
 }
 

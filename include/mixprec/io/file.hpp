@@ -90,6 +90,10 @@ class InputFile {
 class AtomicFile {
  public:
   AtomicFile(std::string path, std::string format) : path_(std::move(path)), format_(std::move(format)) {
+    struct stat there;
+    if (::stat(path_.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+      fail("exists and is not a regular file", "Name a file; a directory or device is never replaced");
+    }
     // A killed process may have left a temporary file, and a later process may get its number: try the next name then.
     static std::atomic<unsigned> serial{0};
     for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {

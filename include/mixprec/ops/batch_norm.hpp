@@ -48,7 +48,7 @@ struct BatchNorm : OpBase {
     using A = accumulator_t<T>;
     return std::tuple{session.template allocate<A>(weight), session.template allocate<A>(weight)};  // mean, invstd
   }
-  constexpr Keeps keeps(unsigned) const { return {.operands = 0b011, .result = Rectify}; }
+  constexpr Keeps keeps(unsigned) const { return {.operands = 0b111, .result = Rectify}; }
 
   void forward(auto& session, auto& y, auto& saved, auto const& x, auto const& weight, auto const& bias,
                auto const&... residual) const {
@@ -60,8 +60,9 @@ struct BatchNorm : OpBase {
     A* const running_mean = session.template buffer<A>(state.running_mean);
     A* const running_var = session.template buffer<A>(state.running_var);
     if (batch_statistics) {
-      batch_norm_statistics(stream, rows, c, x.data(), state.eps, mean.data(), invstd.data(), running_mean, running_var,
-                            state.momentum);
+      bool const moves = !session.replaying();  // a block that runs again has moved them already
+      batch_norm_statistics(stream, rows, c, x.data(), state.eps, mean.data(), invstd.data(),
+                            moves ? running_mean : nullptr, moves ? running_var : nullptr, state.momentum);
     } else {
       cast(stream, static_cast<A const*>(running_mean), mean.data(), c);
       batch_norm_invstd(stream, c, static_cast<A const*>(running_var), state.eps, invstd.data());
@@ -79,9 +80,13 @@ struct BatchNorm : OpBase {
     std::int64_t const c = weight.size(), rows = x.size() / c;
     using T = typename std::remove_cvref_t<decltype(x)>::dtype;
     T* residual = nullptr;
-    if constexpr (Residual) residual = std::get<3>(gradients).data();
+    auto const* bias = std::get<2>(context.operands).data();
+    if constexpr (Residual) {
+      residual = std::get<3>(gradients).data();
+      bias = nullptr;  // the sign of relu's operand depends on the residual too
+    }
     batch_norm_backward(session.stream(), rows, c, x.data(), context.result.data(), context.gradient.data(),
-                        mean.data(), invstd.data(), weight.data(), Rectify, batch_statistics,
+                        mean.data(), invstd.data(), weight.data(), bias, Rectify, batch_statistics,
                         std::get<0>(gradients).data(), residual, std::get<1>(gradients).data(),
                         std::get<2>(gradients).data());
   }

@@ -22,7 +22,7 @@ namespace detail {
 inline std::string thousandths(std::int64_t value) {
   std::string digits = std::to_string(value);
   if (digits.size() < 4) digits.insert(0, 4 - digits.size(), '0');
-  return digits.insert(digits.size() - 3, ".");
+  return digits.insert(digits.size() - 3, 1, '.');
 }
 inline std::string megaflops(double flops) { return thousandths(static_cast<std::int64_t>(flops / 1e3 + 0.5)); }
 inline std::string kibibytes(std::int64_t bytes) { return thousandths((bytes * 1000 + 512) / 1024); }

@@ -200,12 +200,14 @@ void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X con
 /// Gradients of batch_norm_forward. With g = relu ? (y > 0 ? dy : 0) : dy and xhat = (x - mean) * invstd:
 /// dbias = sum g, dweight = sum g * xhat, dresidual = g, and dx = weight * invstd * (g - dbias / rows
 /// - xhat * dweight / rows), or weight * invstd * g where the statistics were not the batch's. Every output may be
-/// null; y may be null without relu. Precision: sums as in batch_norm_statistics; dx uses the unrounded dweight and
+/// null; y may be null without relu. `bias` is what CUDA's twin finds relu's sign from; here reading y costs less.
+/// Precision: sums as in batch_norm_statistics; dx uses the unrounded dweight and
 /// dbias.
 template <floating_dtype X, floating_dtype Y, floating_dtype G, floating_dtype GW>
 void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x,
                          std::type_identity_t<Y> const* y, Y const* dy, accumulator_t<X> const* mean,
-                         accumulator_t<X> const* invstd, G const* weight, bool relu, bool batch_statistics,
+                         accumulator_t<X> const* invstd, G const* weight, std::type_identity_t<G> const* /*bias*/,
+                         bool relu, bool batch_statistics,
                          std::type_identity_t<X>* dx, std::type_identity_t<X>* dresidual, GW* dweight,
                          std::type_identity_t<GW>* dbias) {
   using Acc = accumulator_t<X>;

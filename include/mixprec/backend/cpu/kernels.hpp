@@ -4,6 +4,7 @@
 
 #include <mixprec/backend/cpu/batch_norm.hpp>
 #include <mixprec/backend/cpu/capability.hpp>
+#include <mixprec/backend/cpu/concat.hpp>
 #include <mixprec/backend/cpu/conv2d.hpp>
 #include <mixprec/backend/cpu/dropout.hpp>
 #include <mixprec/backend/cpu/elementwise.hpp>

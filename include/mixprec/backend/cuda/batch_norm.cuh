@@ -172,37 +172,83 @@ __device__ Vector<Y, W> masked_by(Vector<Y, W> const& y, Vector<Y, W> const& dy)
   return g;
 }
 
+/// Where backward finds the sign of relu's operand: nowhere (no relu), in y, or again from x, as forward rounds it.
+enum class Mask { none, stored, recomputed };
+
+/// The same expression as batch_norm_forward_kernel's, so that it rounds to the same sign; dy where it is positive.
+template <class X, class Y, int W>
+__device__ Vector<Y, W> masked_by_norm(Vector<X, W> const& x, float const (&center)[W], float const (&slope)[W],
+                                       float const (&intercept)[W], Vector<Y, W> const& dy) {
+  Vector<Y, W> g;
+#pragma unroll
+  for (int j = 0; j < W; ++j) {
+    Y const y = convert<Y>(fmaf(convert<float>(x.element[j]) - center[j], slope[j], intercept[j]));
+    g.element[j] = convert<float>(y) > 0.0f ? dy.element[j] : Y{};
+  }
+  return g;
+}
+
+/// Per-channel constants of the normalisation, in registers.
+template <int W>
+struct NormTerms {
+  float center[W], slope[W], intercept[W];
+};
+template <int W, class G>
+__device__ NormTerms<W> norm_terms(std::int64_t channel, float const* mean, float const* invstd, G const* weight,
+                                   G const* bias) {
+  NormTerms<W> terms;
+  Vector<float, W> const center = load<W>(mean + channel), inverse = load<W>(invstd + channel);
+  Vector<G, W> const gain = load<W>(weight + channel);
+#pragma unroll
+  for (int j = 0; j < W; ++j) {
+    terms.center[j] = center.element[j];
+    terms.slope[j] = inverse.element[j] * convert<float>(gain.element[j]);
+    terms.intercept[j] = 0.0f;
+  }
+  if (bias != nullptr) {
+    Vector<G, W> const offset = load<W>(bias + channel);
+#pragma unroll
+    for (int j = 0; j < W; ++j) terms.intercept[j] = convert<float>(offset.element[j]);
+  }
+  return terms;
+}
+
 /// Sums g and g * (x - mean) over rows. The last block of a slice writes the parameters' gradients and, for the second
 /// pass, per channel (sum of g) / rows and invstd^2 * (sum of g * (x - mean)) / rows. `masked` is g or nullptr.
-template <int W, class X, class Y, class GW>
+template <Mask mask, int W, class X, class Y, class G, class GW>
 __global__ void __launch_bounds__(column_threads, 1)
     batch_norm_backward_sums_kernel(ColumnTiling tiling, std::int64_t rows, std::int64_t c, X const* x, Y const* y,
-                                    Y const* dy, float const* mean, float const* invstd, Y* masked, GW* dweight,
-                                    GW* dbias, float2* terms, float2* partials, std::uint32_t* counters) {
+                                    Y const* dy, float const* mean, float const* invstd, G const* weight, G const* bias,
+                                    Y* masked, GW* dweight, GW* dbias, float2* terms, float2* partials,
+                                    std::uint32_t* counters) {
   ColumnPosition const at = column_position<W>(tiling, rows);
   float sums[2][W] = {};
   if (at.channel < c) {
-    Vector<float, W> const center = load<W>(mean + at.channel);
-    for (std::int64_t row = at.row; row < at.end; row += at.lanes * apply_unroll) {
-      Vector<X, W> in[apply_unroll];
-      Vector<Y, W> gradient[apply_unroll], result[apply_unroll];
+    constexpr int unroll = mask == Mask::stored ? 2 : 4;
+    NormTerms<W> const norm = norm_terms<W>(at.channel, mean, invstd, weight, bias);
+    for (std::int64_t row = at.row; row < at.end; row += at.lanes * unroll) {
+      Vector<X, W> in[unroll];
+      Vector<Y, W> gradient[unroll], result[unroll];
 #pragma unroll
-      for (int u = 0; u < apply_unroll; ++u) {
+      for (int u = 0; u < unroll; ++u) {
         std::int64_t const r = row + u * at.lanes;
         if (r < at.end) in[u] = load<W>(x + r * c + at.channel);
         if (r < at.end) gradient[u] = load<W>(dy + r * c + at.channel);
-        if (r < at.end && y != nullptr) result[u] = load<W>(y + r * c + at.channel);
+        if (r < at.end && mask == Mask::stored) result[u] = load<W>(y + r * c + at.channel);
       }
 #pragma unroll
-      for (int u = 0; u < apply_unroll; ++u) {
+      for (int u = 0; u < unroll; ++u) {
         std::int64_t const r = row + u * at.lanes;
         if (r >= at.end) break;
-        if (y != nullptr) gradient[u] = masked_by(result[u], gradient[u]);
+        if constexpr (mask == Mask::stored) gradient[u] = masked_by(result[u], gradient[u]);
+        if constexpr (mask == Mask::recomputed) {
+          gradient[u] = masked_by_norm(in[u], norm.center, norm.slope, norm.intercept, gradient[u]);
+        }
 #pragma unroll
         for (int j = 0; j < W; ++j) {
           float const g = convert<float>(gradient[u].element[j]);
           sums[0][j] += g;
-          sums[1][j] = fmaf(g, convert<float>(in[u].element[j]) - center.element[j], sums[1][j]);
+          sums[1][j] = fmaf(g, convert<float>(in[u].element[j]) - norm.center[j], sums[1][j]);
         }
         if (masked != nullptr) store<W>(masked + r * c + at.channel, gradient[u]);
       }
@@ -231,27 +277,20 @@ __global__ void __launch_bounds__(column_threads, 1)
 }
 
 /// dx = weight * invstd * (g - terms.x - (x - mean) * terms.y), or weight * invstd * g where `terms` is nullptr; and g
-/// itself where `dresidual` is given. g is dy where `y` is nullptr or positive.
-template <int W, class X, class Y, class G>
+/// itself where `dresidual` is given.
+template <Mask mask, int W, class X, class Y, class G>
 __global__ void __launch_bounds__(column_threads, 1)
     batch_norm_backward_apply_kernel(ColumnTiling tiling, std::int64_t rows, std::int64_t c, X const* x, Y const* y,
                                      Y const* dy, float const* mean, float const* invstd, G const* weight,
-                                     float2 const* terms, X* dx, X* dresidual) {
+                                     G const* bias, float2 const* terms, X* dx, X* dresidual) {
   ColumnPosition const at = column_position<W>(tiling, rows);
   if (at.channel >= c) return;
-  float center[W] = {}, slope[W], constant[W] = {}, linear[W] = {};
-  {
-    Vector<float, W> const inverse = load<W>(invstd + at.channel);
-    Vector<G, W> const gain = load<W>(weight + at.channel);
-#pragma unroll
-    for (int j = 0; j < W; ++j) slope[j] = inverse.element[j] * convert<float>(gain.element[j]);
-  }
+  NormTerms<W> const norm = norm_terms<W>(at.channel, mean, invstd, weight, bias);
+  float constant[W] = {}, linear[W] = {};
   if (terms != nullptr) {
-    Vector<float, W> const means = load<W>(mean + at.channel);
     Vector<float2, W> const both = load<W>(terms + at.channel);
 #pragma unroll
     for (int j = 0; j < W; ++j) {
-      center[j] = means.element[j];
       constant[j] = both.element[j].x;
       linear[j] = both.element[j].y;
     }
@@ -263,23 +302,26 @@ __global__ void __launch_bounds__(column_threads, 1)
     for (int u = 0; u < apply_unroll; ++u) {
       std::int64_t const r = row + u * at.lanes;
       if (r < at.end) gradient[u] = load<W>(dy + r * c + at.channel);
-      if (r < at.end && terms != nullptr) in[u] = load<W>(x + r * c + at.channel);
-      if (r < at.end && y != nullptr) result[u] = load<W>(y + r * c + at.channel);
+      if (r < at.end && (terms != nullptr || mask == Mask::recomputed)) in[u] = load<W>(x + r * c + at.channel);
+      if (r < at.end && mask == Mask::stored) result[u] = load<W>(y + r * c + at.channel);
     }
 #pragma unroll
     for (int u = 0; u < apply_unroll; ++u) {
       std::int64_t const r = row + u * at.lanes;
       if (r >= at.end) break;
-      if (y != nullptr) gradient[u] = masked_by(result[u], gradient[u]);
+      if constexpr (mask == Mask::stored) gradient[u] = masked_by(result[u], gradient[u]);
+      if constexpr (mask == Mask::recomputed) {
+        gradient[u] = masked_by_norm(in[u], norm.center, norm.slope, norm.intercept, gradient[u]);
+      }
       Vector<X, W> out, passed;
 #pragma unroll
       for (int j = 0; j < W; ++j) {
         float g = convert<float>(gradient[u].element[j]);
         passed.element[j] = convert<X>(g);
         if (terms != nullptr) {
-          g = fmaf(center[j] - convert<float>(in[u].element[j]), linear[j], g - constant[j]);
+          g = fmaf(norm.center[j] - convert<float>(in[u].element[j]), linear[j], g - constant[j]);
         }
-        out.element[j] = convert<X>(slope[j] * g);
+        out.element[j] = convert<X>(norm.slope[j] * g);
       }
       if (dx != nullptr) store<W>(dx + r * c + at.channel, out);
       if (dresidual != nullptr) store<W>(dresidual + r * c + at.channel, passed);
@@ -287,33 +329,34 @@ __global__ void __launch_bounds__(column_threads, 1)
   }
 }
 
-template <int W, class X, class Y, class G, class GW>
+template <Mask mask, int W, class X, class Y, class G, class GW>
 void batch_norm_backward_with(Stream& stream, std::int64_t rows, std::int64_t c, X const* x, Y const* y, Y const* dy,
-                              float const* mean, float const* invstd, G const* weight, bool batch_statistics, X* dx,
-                              X* dresidual, GW* dweight, GW* dbias) {
+                              float const* mean, float const* invstd, G const* weight, G const* bias,
+                              bool batch_statistics, X* dx, X* dresidual, GW* dweight, GW* dbias) {
   ColumnTiling const tiling = tile_columns<W>(stream, rows, c, apply_unroll);
   bool const centered = batch_statistics && dx != nullptr;
   float2* terms = nullptr;
+  Y* masked = nullptr;
   if (centered || dweight != nullptr || dbias != nullptr) {
     std::size_t const padded = static_cast<std::size_t>(tiling.slices) * tiling.vectors() * W;
     std::uint32_t* const counters = stream.attached<Counters>().data();
     terms = static_cast<float2*>(stream.scratch(sizeof(float2) * padded * (1 + tiling.splits)));
     // The first pass has g in registers anyway: where it may store it as it is, the second pass reads g alone.
-    Y* masked = nullptr;
     if constexpr (std::is_same_v<X, Y>) masked = dresidual;
     launch(stream, "batch_norm_backward (sums)", tiling.grid(), column_threads,
-           batch_norm_backward_sums_kernel<W, X, Y, GW>, tiling, rows, c, x, y, dy, mean, invstd, masked, dweight,
-           dbias, terms, terms + padded, counters);
-    if (masked != nullptr) {
-      dy = masked;
-      y = nullptr;
-      dresidual = nullptr;
-    }
+           batch_norm_backward_sums_kernel<mask, W, X, Y, G, GW>, tiling, rows, c, x, y, dy, mean, invstd, weight, bias,
+           masked, dweight, dbias, terms, terms + padded, counters);
   }
-  if (dx == nullptr && dresidual == nullptr) return;
-  launch(stream, "batch_norm_backward (apply)", tiling.grid(), column_threads,
-         batch_norm_backward_apply_kernel<W, X, Y, G>, tiling, rows, c, x, y, dy, mean, invstd, weight,
-         centered ? terms : nullptr, dx, dresidual);
+  if (dx == nullptr && (dresidual == nullptr || masked != nullptr)) return;
+  if (masked != nullptr) {
+    launch(stream, "batch_norm_backward (apply)", tiling.grid(), column_threads,
+           batch_norm_backward_apply_kernel<Mask::none, W, X, Y, G>, tiling, rows, c, x, nullptr, masked, mean, invstd,
+           weight, bias, centered ? terms : nullptr, dx, nullptr);
+  } else {
+    launch(stream, "batch_norm_backward (apply)", tiling.grid(), column_threads,
+           batch_norm_backward_apply_kernel<mask, W, X, Y, G>, tiling, rows, c, x, y, dy, mean, invstd, weight, bias,
+           centered ? terms : nullptr, dx, dresidual);
+  }
 }
 
 template <int W, class X>
@@ -369,22 +412,31 @@ void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X con
 
 /// Gradients of batch_norm_forward with g = relu ? (y > 0 ? dy : 0) : dy: dbias = sum of g, dweight = sum of g * xhat,
 /// dresidual = g, and dx = weight * invstd * (g - dbias / rows - xhat * dweight / rows), or weight * invstd * g where
-/// mean and invstd are not the batch's. Every output may be nullptr; so may y where `relu` is false.
+/// mean and invstd are not the batch's. Every output may be nullptr; so may y where `relu` is false. A `bias` says that
+/// y is relu of the batch norm alone, without a residual: its sign is then found again from x, which saves reading y
+/// twice.
 /// Precision: float, sums in a fixed order, one rounding each.
 template <floating_dtype X, floating_dtype Y, floating_dtype G, floating_dtype GW>
 void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x,
                          std::type_identity_t<Y> const* y, Y const* dy, float const* mean, float const* invstd,
-                         G const* weight, bool relu, bool batch_statistics, std::type_identity_t<X>* dx,
-                         std::type_identity_t<X>* dresidual, GW* dweight, std::type_identity_t<GW>* dbias) {
+                         G const* weight, std::type_identity_t<G> const* bias, bool relu, bool batch_statistics,
+                         std::type_identity_t<X>* dx, std::type_identity_t<X>* dresidual, GW* dweight,
+                         std::type_identity_t<GW>* dbias) {
   if (c == 0) return;
-  constexpr int width = detail::vector_width<X, Y>;
-  Y const* const mask = relu ? y : nullptr;
-  if (c % width == 0) {
-    detail::batch_norm_backward_with<width>(stream, rows, c, x, mask, dy, mean, invstd, weight, batch_statistics, dx,
-                                            dresidual, dweight, dbias);
+  auto const run = [&]<detail::Mask mask, int width>() {
+    detail::batch_norm_backward_with<mask, width>(stream, rows, c, x, y, dy, mean, invstd, weight, bias,
+                                                  batch_statistics, dx, dresidual, dweight, dbias);
+  };
+  auto const choose_width = [&]<detail::Mask mask>() {
+    constexpr int width = detail::vector_width<X, Y>;
+    c % width == 0 ? run.template operator()<mask, width>() : run.template operator()<mask, 1>();
+  };
+  if (!relu) {
+    choose_width.template operator()<detail::Mask::none>();
+  } else if (bias == nullptr) {
+    choose_width.template operator()<detail::Mask::stored>();
   } else {
-    detail::batch_norm_backward_with<1>(stream, rows, c, x, mask, dy, mean, invstd, weight, batch_statistics, dx,
-                                        dresidual, dweight, dbias);
+    choose_width.template operator()<detail::Mask::recomputed>();
   }
 }
 

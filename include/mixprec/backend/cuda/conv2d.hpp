@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions on CUDA: the engine of cuDNN that was fastest here, and plain kernels where cuDNN has none.
+// Convolutions on CUDA: whichever was fastest here of cuDNN's engines and our kernels for few channels, and plain
+// kernels where there is neither.
 #pragma once
 
 #include <cstddef>
@@ -11,6 +12,7 @@
 #include <mixprec/dtype/dtype.hpp>
 #if MIXPREC_HAS_CUDA()
 #include <mixprec/backend/cuda/direct.cuh>
+#include <mixprec/backend/cuda/narrow_conv.cuh>
 
 namespace mixprec::inline MIXPREC_ABI::cuda {
 
@@ -24,8 +26,8 @@ void conv2d_forward(Stream& stream, ConvGeometry const& g, T const* x, T const* 
   static_assert(!std::is_same_v<T, double>, "mixprec: cuda::conv2d_forward takes float, float16 or bfloat16");
   if (g.outputs() == 0) return;
   auto& plans = stream.attached<detail::ConvPlans>();
-  if (bias != nullptr && plans.run(ConvOp::forward_bias, g, dtype_of_v<T>, x, w, y, bias)) return;
-  if (!plans.run(ConvOp::forward, g, dtype_of_v<T>, x, w, y, nullptr)) {
+  if (bias != nullptr && plans.run(ConvOp::forward_bias, g, dtype_of_v<T>, detail::own_convs<T>, x, w, y, bias)) return;
+  if (!plans.run(ConvOp::forward, g, dtype_of_v<T>, detail::own_convs<T>, x, w, y, nullptr)) {
     detail::direct_conv2d_forward(stream, g, x, w, bias, y);
   } else if (bias != nullptr) {
     detail::add_bias(stream, g.n * g.p * g.q, g.k, y, bias, y);
@@ -41,7 +43,8 @@ void conv2d_backward_input(Stream& stream, ConvGeometry const& g, T const* dy, T
     check(cudaMemsetAsync(dx, 0, static_cast<std::size_t>(g.inputs()) * sizeof(T), stream.handle()), "cudaMemsetAsync");
     return;
   }
-  if (!stream.attached<detail::ConvPlans>().run(ConvOp::backward_input, g, dtype_of_v<T>, dx, w, dy, nullptr)) {
+  if (!stream.attached<detail::ConvPlans>().run(ConvOp::backward_input, g, dtype_of_v<T>, detail::own_convs<T>, dx, w,
+                                                dy, nullptr)) {
     detail::direct_conv2d_backward_input(stream, g, dy, w, dx);
   }
 }
@@ -56,9 +59,16 @@ void conv2d_backward_weight(Stream& stream, ConvGeometry const& g, T const* x, T
           "cudaMemsetAsync");
     return;
   }
-  if (!stream.attached<detail::ConvPlans>().run(ConvOp::backward_weight, g, dtype_of_v<T>, x, dw, dy, nullptr)) {
+  if (!stream.attached<detail::ConvPlans>().run(ConvOp::backward_weight, g, dtype_of_v<T>, detail::own_convs<T>, x, dw,
+                                                dy, nullptr)) {
     detail::direct_conv2d_backward_weight(stream, g, x, dy, dw);
   }
+}
+
+/// What serves a convolution of T on this stream; plans it where it is not planned yet. For reports and tests.
+template <floating_dtype T>
+ConvPlanInfo const& conv2d_plan(Stream& stream, ConvOp op, ConvGeometry const& g) {
+  return stream.attached<detail::ConvPlans>().info(op, g, dtype_of_v<T>, detail::own_convs<T>);
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI::cuda

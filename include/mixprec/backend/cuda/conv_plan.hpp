@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions as cuDNN graphs: building them, timing the engines that cuDNN proposes, keeping the fastest.
+// Convolutions as cuDNN graphs: building them, timing the engines that cuDNN proposes beside our own kernels, keeping
+// the fastest.
 #pragma once
 
 #include <algorithm>  // std::sort, std::find, std::clamp
@@ -32,16 +33,31 @@ constexpr char const* name_of(ConvOp op) {
 
 /// What serves one convolution.
 struct ConvPlanInfo {
-  bool found = false;         // false: cuDNN has no admissible engine, our plain kernel runs
+  bool found = false;         // false: nothing admissible was found, our plain kernel runs
   bool from_disk = false;     // the choice was read from the cache
-  int candidates = 0;         // engine configurations that were timed
+  int candidates = 0;         // engine configurations and own kernels that were timed
   int excluded = 0;           // proposals that break the rules on precision or determinism
   double microseconds = 0;    // of the winner, 0 where nothing was timed
   std::size_t workspace = 0;  // bytes
+  char const* own = nullptr;  // the name of our kernel, where one of ours serves
   EngineChoice choice;
 };
 
 namespace detail {
+
+/// A kernel of this library that can take cuDNN's place. `number` is below all of cuDNN's and stands in the plan cache;
+/// `run` takes x, w and y, of which the operation's result is written.
+struct OwnConv {
+  std::int64_t number;
+  char const* name;
+  void (*run)(Stream&, ConvGeometry const&, void* x, void* w, void* y);
+};
+
+/// Our kernels for an operation, asked for when it is planned.
+using OwnConvs = std::vector<OwnConv> (*)(Stream const&, ConvOp, ConvGeometry const&);
+
+/// Part of the cache's keys: raised where own kernels appear or get faster, so that everything is timed again.
+inline constexpr int own_convs_revision = 1;
 
 /// Plans of one Stream (Stream::attached), by operation, geometry, dtype and settings.
 class ConvPlans {
@@ -51,13 +67,17 @@ class ConvPlans {
   ConvPlans& operator=(ConvPlans const&) = delete;
 
   /// Runs the operation on (x, w, y[, bias]), the last two or three being gradients in the backward operations, or
-  /// returns false where cuDNN has no admissible engine for it.
+  /// returns false where nothing admissible was found for it.
   /// Errors: Error where the operation is not planned yet and a CUDA graph is being captured.
-  bool run(ConvOp op, ConvGeometry const& g, DType dtype, void const* x, void const* w, void const* y,
+  bool run(ConvOp op, ConvGeometry const& g, DType dtype, OwnConvs own, void const* x, void const* w, void const* y,
            void const* bias) {
-    Entry const& entry = plan(op, g, dtype);
+    Entry const& entry = plan(op, g, dtype, own);
     if (!entry.info.found) return false;
     std::vector<void*> pointers{const_cast<void*>(x), const_cast<void*>(w), const_cast<void*>(y)};
+    if (entry.run_own != nullptr) {
+      entry.run_own(stream_, g, pointers[0], pointers[1], pointers[2]);
+      return true;
+    }
     if (op == ConvOp::forward_bias) pointers.push_back(const_cast<void*>(bias));
     cudnnStatus_t const status =
         execute(handle_, entry.plan, uids(op), pointers, stream_.workspace(entry.plan.workspace));
@@ -66,7 +86,9 @@ class ConvPlans {
   }
 
   /// Plans the operation, as run would.
-  ConvPlanInfo const& info(ConvOp op, ConvGeometry const& g, DType dtype) { return plan(op, g, dtype).info; }
+  ConvPlanInfo const& info(ConvOp op, ConvGeometry const& g, DType dtype, OwnConvs own) {
+    return plan(op, g, dtype, own).info;
+  }
 
  private:
   static constexpr std::int64_t uid_x = 1, uid_w = 2, uid_y = 3, uid_bias = 4, uid_sum = 5;
@@ -80,6 +102,7 @@ class ConvPlans {
   struct Entry {
     Graph graph;
     CudnnPlan plan;
+    decltype(OwnConv::run) run_own = nullptr;
     ConvPlanInfo info;
   };
   using Key = std::array<std::int64_t, 16>;
@@ -116,7 +139,7 @@ class ConvPlans {
   std::string disk_key(ConvOp op, ConvGeometry const& g, DType dtype) const {
     return "cudnn " + std::to_string(cudnnGetVersion()) + "|" + stream_.device_name() + "|" +
            std::to_string(stream_.multiprocessors()) + "|" + text(op, g, dtype) + (tf32(dtype) ? " tf32" : "") +
-           " workspace " + std::to_string(stream_.workspace_cap());
+           " workspace " + std::to_string(stream_.workspace_cap()) + " own " + std::to_string(own_convs_revision);
   }
   static std::vector<std::int64_t> uids(ConvOp op) {
     std::vector<std::int64_t> result{uid_x, uid_w, uid_y};
@@ -224,7 +247,7 @@ class ConvPlans {
            engine_allowed(config, {CUDNN_NUMERICAL_NOTE_TENSOR_CORE, CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS});
   }
 
-  Entry const& plan(ConvOp op, ConvGeometry const& g, DType dtype) {
+  Entry const& plan(ConvOp op, ConvGeometry const& g, DType dtype, OwnConvs own_convs) {
     Key const key{static_cast<int>(op),
                   static_cast<int>(dtype) + 256 * tf32(dtype),
                   static_cast<std::int64_t>(stream_.workspace_cap()),
@@ -248,9 +271,12 @@ class ConvPlans {
                   " has no plan yet and a CUDA graph is being captured. Run one eager step of the same shapes first.");
     }
     Entry entry;
-    if (build_graph(op, g, dtype, entry.graph)) {
+    std::vector<OwnConv> const own = own_convs(stream_, op, g);
+    bool const cudnn = build_graph(op, g, dtype, entry.graph);
+    if (cudnn || !own.empty()) {
       std::string const name = disk_key(op, g, dtype);
-      if (!recall(name, dtype, entry) && tune(op, g, dtype, entry) && entry.info.microseconds > 0) {
+      if (!recall(name, dtype, own, cudnn, entry) && tune(op, g, dtype, own, cudnn, entry) &&
+          entry.info.microseconds > 0) {
         cache_.store(name, entry.info.choice);
       }
     }
@@ -259,21 +285,38 @@ class ConvPlans {
 
   // Takes the choice that an earlier process stored. It is held against the same rules as a new one, because a file can
   // be damaged and still parse.
-  bool recall(std::string const& name, DType dtype, Entry& entry) {
+  bool recall(std::string const& name, DType dtype, std::vector<OwnConv> const& own, bool cudnn, Entry& entry) {
     EngineChoice const* const choice = cache_.find(name);
+    if (choice == nullptr) return false;
+    for (OwnConv const& kernel : own) {
+      if (kernel.number != choice->engine) continue;
+      take(kernel, 0, entry);
+      entry.info.from_disk = true;
+      return true;
+    }
     CudnnConfig config;
-    if (choice == nullptr || !configure(entry.graph.graph, *choice, config) || !allowed(config.config, dtype))
-      return false;
+    if (!cudnn || !configure(entry.graph.graph, *choice, config) || !allowed(config.config, dtype)) return false;
     CudnnPlan plan;
     if (!build_plan(handle_, std::move(config), plan) || plan.workspace > stream_.workspace_cap()) return false;
-    entry.info = {true, true, 0, 0, 0, plan.workspace, *choice};
+    entry.info = {true, true, 0, 0, 0, plan.workspace, nullptr, *choice};
     entry.plan = std::move(plan);
     return true;
   }
 
-  // Times what cuDNN proposes on throw-away buffers, since live ones may be read or written in place by others. Where
-  // there is no memory for them, the first proposal that can be built is taken untimed.
-  bool tune(ConvOp op, ConvGeometry const& g, DType dtype, Entry& entry) {
+  static void take(OwnConv const& kernel, double time, Entry& entry) {
+    entry.info.found = true;
+    entry.info.microseconds = time;
+    entry.info.workspace = 0;
+    entry.info.own = kernel.name;
+    entry.info.choice = {kernel.number, {}};
+    entry.plan = CudnnPlan();
+    entry.run_own = kernel.run;
+  }
+
+  // Times our kernels and what cuDNN proposes on throw-away buffers, since live ones may be read or written in place by
+  // others. Where there is no memory for them, cuDNN's first proposal that can be built is taken untimed, else our
+  // first.
+  bool tune(ConvOp op, ConvGeometry const& g, DType dtype, std::vector<OwnConv> const& own, bool cudnn, Entry& entry) {
     stream_.wait();
     std::vector<DeviceBuffer> buffers;
     std::vector<void*> pointers;
@@ -294,6 +337,23 @@ class ConvPlans {
     DeviceBuffer workspace;
     std::vector<EngineChoice> seen;
     double best = std::numeric_limits<double>::infinity();
+    for (OwnConv const& kernel : own) {
+      if (!timed) break;
+      double const time = microseconds(
+          [&] {
+            kernel.run(stream_, g, pointers[0], pointers[1], pointers[2]);
+            return true;
+          },
+          best);
+      ++entry.info.candidates;
+      if (!(time < best)) continue;
+      best = time;
+      take(kernel, time, entry);
+    }
+    if (!cudnn) {
+      if (!timed) take(own.front(), 0, entry);
+      return entry.info.found;
+    }
     for (cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
       int timed_here = 0;
       for (CudnnDescriptor& config : propose(entry.graph.graph, mode)) {
@@ -311,7 +371,9 @@ class ConvPlans {
         double time = 0;
         if (timed) {
           if (!provide(workspace, plan.workspace)) continue;
-          time = microseconds(plan, uids(op), pointers, workspace.data(), best);
+          time = microseconds(
+              [&] { return execute(handle_, plan, uids(op), pointers, workspace.data()) == CUDNN_STATUS_SUCCESS; },
+              best);
           ++entry.info.candidates;
           ++timed_here;
           if (!(time < best)) continue;
@@ -320,10 +382,13 @@ class ConvPlans {
         entry.info.found = true;
         entry.info.microseconds = time;
         entry.info.workspace = plan.workspace;
+        entry.info.own = nullptr;
         entry.info.choice = std::move(choice);
         entry.plan = std::move(plan);
+        entry.run_own = nullptr;
       }
     }
+    if (!entry.info.found && !own.empty()) take(own.front(), 0, entry);
     return entry.info.found;
   }
 
@@ -339,10 +404,10 @@ class ConvPlans {
     return true;
   }
 
-  // Time of one execution inside a CUDA graph, which is how a training step runs it: without the host's part. Infinite
-  // where the plan fails or cannot be captured, and one rough sample where it is hopeless against `best`.
-  double microseconds(CudnnPlan const& plan, std::vector<std::int64_t> const& ids, std::vector<void*> const& pointers,
-                      void* workspace, double best) {
+  // Time of one run inside a CUDA graph, which is how a training step runs it: without the host's part. Infinite where
+  // run() returns false or cannot be captured, and one rough sample where it is hopeless against `best`.
+  template <class Run>
+  double microseconds(Run const& run, double best) {
     double const never = std::numeric_limits<double>::infinity();
     Event const begin, end;
     auto const timed = [&](auto&& work) {
@@ -354,12 +419,12 @@ class ConvPlans {
       check(cudaEventElapsedTime(&milliseconds, begin.value, end.value), "cudaEventElapsedTime");
       return 1000.0 * static_cast<double>(milliseconds);
     };
-    if (execute(handle_, plan, ids, pointers, workspace) != CUDNN_STATUS_SUCCESS) {
+    if (!run()) {
       cudaGetLastError();
       stream_.wait();
       return never;
     }
-    double const rough = timed([&] { execute(handle_, plan, ids, pointers, workspace); });
+    double const rough = timed([&] { run(); });
     if (rough > 4 * best + 50) return rough;  // 50: what the host may add to one launch
 
     int const repeats = static_cast<int>(std::clamp(2000.0 / rough, 1.0, 10.0));
@@ -367,7 +432,7 @@ class ConvPlans {
     check(cudaStreamBeginCapture(stream_.handle(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     bool capturable = true;
     for (int i = 0; i < repeats && capturable; ++i) {
-      capturable = execute(handle_, plan, ids, pointers, workspace) == CUDNN_STATUS_SUCCESS;
+      capturable = run();
     }
     capturable &= cudaStreamEndCapture(stream_.handle(), &captured.graph) == cudaSuccess;
     if (!capturable || cudaGraphInstantiate(&captured.executable, captured.graph, 0) != cudaSuccess) {
@@ -389,10 +454,5 @@ class ConvPlans {
 };
 
 }  // namespace detail
-
-/// What serves a convolution on this stream; plans it where it is not planned yet. For reports and tests.
-inline ConvPlanInfo const& conv2d_plan(Stream& stream, ConvOp op, ConvGeometry const& g, DType dtype) {
-  return stream.attached<detail::ConvPlans>().info(op, g, dtype);
-}
 
 }  // namespace mixprec::inline MIXPREC_ABI::cuda

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mixprec/backend/cuda/batch_norm.cuh>
+#include <mixprec/backend/cuda/concat.cuh>
 #include <mixprec/backend/cuda/conv2d.hpp>
 #include <mixprec/backend/cuda/dropout.cuh>
 #include <mixprec/backend/cuda/elementwise.cuh>

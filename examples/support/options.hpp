@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// The quickstart's command line.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+namespace quickstart {
+
+enum class Backend { cpu, cuda };
+enum class Mixed { bf16, fp16 };
+enum class Which { fp32, mixed, both };
+
+/// Every setting of a run. Two runs with equal settings see the same batches in the same order.
+struct Options {
+  std::string data;  // directory of IDX files; empty: the drawn set
+  int epochs = 4;
+  int batch = 64;
+  std::uint64_t seed = 0;
+  double learning_rate = 0.1;
+  int train_images = 0;  // 0: all
+  int test_images = 0;   // 0: all
+  bool quick = false;
+  Backend backend = Backend::cpu;
+  Mixed mixed = Mixed::bf16;
+  bool dynamic_scale = false;  // of fp16; otherwise 512
+  Which policies = Which::both;
+  std::string picture = "quickstart.png";
+  std::string json;  // empty: none
+};
+
+/// What this build and this machine can do.
+struct Abilities {
+  bool built_with_cuda = false, gpu_found = false;
+};
+
+/// Reads the command line. Empty where the program has to end with `exit_code`: 0 after --help, 2 after one sentence
+/// on standard error.
+std::optional<Options> parse_options(int argc, char const* const* argv, Abilities abilities, int& exit_code);
+
+}  // namespace quickstart

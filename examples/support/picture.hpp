@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+// A picture in memory with the few things that charts are drawn from, and its PNG file.
+#pragma once
+
+#include <png.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <mixprec/error.hpp>
+#include <mixprec/io/file.hpp>
+
+#include "font.hpp"
+
+namespace quickstart {
+
+struct Colour {
+  std::uint8_t red, green, blue;
+};
+
+inline constexpr Colour white{255, 255, 255}, ink{40, 40, 48}, grey{120, 120, 130}, faint{225, 225, 230};
+
+/// RGB pixels, row by row from the top left; what is drawn outside is cut off.
+class Picture {
+ public:
+  Picture(int width, int height) : width_(width), height_(height) {
+    pixels_.assign(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3, 255);
+  }
+  int width() const { return width_; }
+  int height() const { return height_; }
+
+  void set(int x, int y, Colour colour) {
+    if (x < 0 || y < 0 || x >= width_ || y >= height_) return;
+    std::uint8_t* const pixel =
+        &pixels_[(static_cast<std::size_t>(y) * static_cast<std::size_t>(width_) + static_cast<std::size_t>(x)) * 3];
+    pixel[0] = colour.red, pixel[1] = colour.green, pixel[2] = colour.blue;
+  }
+  void fill(int x, int y, int width, int height, Colour colour) {
+    for (int row = y; row < y + height; ++row)
+      for (int column = x; column < x + width; ++column) set(column, row, colour);
+  }
+  /// A line with a square pen.
+  void line(double x0, double y0, double x1, double y1, int pen, Colour colour) {
+    int const steps = std::max(1, static_cast<int>(std::ceil(std::max(std::abs(x1 - x0), std::abs(y1 - y0)))));
+    for (int step = 0; step <= steps; ++step) {
+      double const part = static_cast<double>(step) / steps;
+      fill(static_cast<int>(std::lround(x0 + (x1 - x0) * part)) - pen / 2,
+           static_cast<int>(std::lround(y0 + (y1 - y0) * part)) - pen / 2, pen, pen, colour);
+    }
+  }
+  /// Text with its top left corner at (x, y); each font pixel is `scale` pixels wide.
+  void text(int x, int y, std::string_view characters, Colour colour, int scale = 2) {
+    for (char const character : characters) {
+      Glyph const& glyph = glyph_of(character);
+      int const top = y + descent_of(character) * scale;
+      for (int row = 0; row < 7; ++row)
+        for (int column = 0; column < 5; ++column)
+          if ((glyph.rows[row] >> (4 - column) & 1) != 0)
+            fill(x + column * scale, top + row * scale, scale, scale, colour);
+      x += 6 * scale;
+    }
+  }
+  static int text_width(std::string_view characters, int scale = 2) {
+    return static_cast<int>(characters.size()) * 6 * scale;
+  }
+  /// A grey image, stretched to `size` x `size`.
+  void image(int x, int y, int size, std::span<std::uint8_t const> values, int height, int width) {
+    for (int row = 0; row < size; ++row) {
+      for (int column = 0; column < size; ++column) {
+        std::uint8_t const value =
+            values[static_cast<std::size_t>(row * height / size) * static_cast<std::size_t>(width) +
+                   static_cast<std::size_t>(column * width / size)];
+        set(x + column, y + row, {value, value, value});
+      }
+    }
+  }
+
+  /// Writes the file whole or not at all. Errors: Error that names the file.
+  void write_png(std::string const& path) const {
+    png_image header{};
+    header.version = PNG_IMAGE_VERSION;
+    header.width = static_cast<png_uint_32>(width_);
+    header.height = static_cast<png_uint_32>(height_);
+    header.format = PNG_FORMAT_RGB;
+    png_alloc_size_t size = 0;
+    std::vector<std::byte> file;
+    bool good = png_image_write_to_memory(&header, nullptr, &size, 0, pixels_.data(), 0, nullptr) != 0;
+    if (good) {
+      file.resize(size);
+      good = png_image_write_to_memory(&header, file.data(), &size, 0, pixels_.data(), 0, nullptr) != 0;
+    }
+    if (!good) throw mixprec::Error("PNG file '" + path + "': libpng: " + header.message + ". Check the free memory.");
+    mixprec::AtomicFile out(path, "PNG");
+    out.write(std::span(file).first(size));
+    out.commit();
+  }
+
+ private:
+  int width_, height_;
+  std::vector<std::uint8_t> pixels_;
+};
+
+}  // namespace quickstart
