@@ -149,10 +149,10 @@ MIXPREC_KERNEL_TEST("batch norm's gradients match the definition, with and witho
         Buffer<TestBackend, float> weight(stream, weights);
         Buffer<TestBackend, T> dweight(stream, shape.c), dbias(stream, shape.c);
         auto const backward = [&](T* to_x, T* to_residual, T* to_weight, T* to_bias) {
-          batch_norm_backward(stream, shape.rows, shape.c, static_cast<T const*>(x),
-                              relu ? static_cast<T const*>(y) : nullptr, static_cast<T const*>(dy),
-                              static_cast<Acc const*>(mean), static_cast<Acc const*>(invstd),
-                              static_cast<float const*>(weight), nullptr, relu, batch, to_x, to_residual, to_weight, to_bias);
+          batch_norm_backward(
+              stream, shape.rows, shape.c, static_cast<T const*>(x), relu ? static_cast<T const*>(y) : nullptr,
+              static_cast<T const*>(dy), static_cast<Acc const*>(mean), static_cast<Acc const*>(invstd),
+              static_cast<float const*>(weight), nullptr, relu, batch, to_x, to_residual, to_weight, to_bias);
         };
         backward(dx, dresidual, dweight, dbias);
         backward(dx_alone, nullptr, nullptr, nullptr);

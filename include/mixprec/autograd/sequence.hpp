@@ -28,6 +28,8 @@ class Sequence {
     while (size_ < size) push_back(T{});
   }
   constexpr void clear() { size_ = 0; }
+  /// The removed item stays readable until the next push_back.
+  constexpr T const& pop_back() { return items_[--size_]; }
 
   constexpr int size() const { return size_; }
   constexpr T& operator[](int index) { return items_[index]; }

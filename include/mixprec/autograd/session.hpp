@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <vector>
 
+#include <mixprec/autograd/forward_state.hpp>
 #include <mixprec/autograd/parameter_store.hpp>
 #include <mixprec/autograd/row.hpp>
 #include <mixprec/autograd/trace.hpp>
@@ -40,19 +41,26 @@ class Session {
   void use_arena(Arena<B>* arena) { values_ = arena != nullptr ? arena : &arena_; }
   ParameterStore<B>& parameters() { return parameters_; }
 
-  bool training() const { return training_; }
-  void set_training(bool training) { training_ = training; }
-  bool grad_enabled() const { return grad_enabled_; }
-  void set_grad_enabled(bool enabled) { grad_enabled_ = enabled; }
+  bool training() const { return state_.training; }
+  void set_training(bool training) { state_.training = training; }
+  bool grad_enabled() const { return state_.grad_enabled; }
+  void set_grad_enabled(bool enabled) { state_.grad_enabled = enabled; }
+  bool replaying() const { return state_.replaying; }
+  ForwardState const& forward_state() const { return state_; }
+  void set_forward_state(ForwardState const& state) { state_ = state; }
 
   /// Rows of the forward passes since the recording began.
-  bool recording() const { return recording_; }
+  bool recording() const { return recording_ && !state_.replaying; }
   void start_recording() { recording_ = true, rows_.clear(); }
   std::vector<PlanRow> stop_recording() {
     recording_ = false;
     return std::move(rows_);
   }
   void record(PlanRow const& row) { rows_.push_back(row); }
+  /// Adds bytes that something other than the last row's op keeps.
+  void record_kept(std::int64_t bytes) {
+    if (!rows_.empty()) rows_.back().kept_bytes += bytes;
+  }
 
   /// Module paths by module index, for messages and plans.
   void set_paths(std::vector<std::string> paths) { paths_ = std::move(paths); }
@@ -63,13 +71,13 @@ class Session {
   void begin_step() {
     clear_tape();
     parameters_.forget_gradients();
-    random_calls_ = 0;
+    state_.random_calls = 0;
     advance_seed(stream_, static_cast<std::uint64_t*>(seed_.data()));
   }
 
   /// The step's 64-bit key for counter-based random numbers, in backend memory, and the next call's number.
   std::uint64_t const* seed() const { return static_cast<std::uint64_t const*>(seed_.data()); }
-  std::uint64_t next_random_call() { return random_calls_++; }
+  std::uint64_t next_random_call() { return state_.random_calls++; }
 
   template <class T, int Rank>
   Tensor<B, T, Rank> allocate(Shape<Rank> shape) {
@@ -80,12 +88,14 @@ class Session {
   Tensor<B, T, Rank> parameter(Parameter<Rank> const& parameter) {
     ParameterEntry const& entry = parameters_.entries()[static_cast<std::size_t>(parameter.id)];
     if (entry.segment >= 0 && dtype_of_v<T> == entry.master)
-      return {parameters_.segment_of(parameter.id).master, static_cast<T*>(parameters_.master(parameter.id)), parameter.shape};
+      return {parameters_.segment_of(parameter.id).master, static_cast<T*>(parameters_.master(parameter.id)),
+              parameter.shape};
     if (entry.segment < 0 || dtype_of_v<T> != entry.working) {
       throw Error(entry.name + ": read as " + name_of(dtype_of_v<T>) + ", but the model was laid out for " +
                   name_of(entry.working) + ". Call the model with inputs of the dtype of its first call.");
     }
-    return {parameters_.segment_of(parameter.id).working, static_cast<T*>(parameters_.working(parameter.id)), parameter.shape};
+    return {parameters_.segment_of(parameter.id).working, static_cast<T*>(parameters_.working(parameter.id)),
+            parameter.shape};
   }
 
   /// Adds a buffer before the first forward pass; returns its id.
@@ -165,6 +175,18 @@ class Session {
     return {std::move(storage), data, shape};
   }
 
+  /// Hands a gradient on to another slot of the same value; adds where one has arrived there already.
+  template <class T, int Rank>
+  void give_gradient(GradientSlot slot, Tensor<B, T, Rank> const& gradient) {
+    if (!slot.needed()) return;
+    Storage<B>& to = gradients_[static_cast<std::size_t>(slot.index)];
+    if (!to) {
+      to = gradient.storage();
+    } else {
+      accumulate(stream_, gradient.data(), static_cast<T*>(to.data()), gradient.size());
+    }
+  }
+
   /// Memory for a gradient that a node is about to write: the slot's own where it is the first, else a temporary.
   template <class T, int Rank>
   Tensor<B, T, Rank> begin_gradient(GradientSlot slot, Shape<Rank> shape) {
@@ -176,7 +198,8 @@ class Session {
       return tensor;
     }
     if (gradient_is_direct<T>(slot.index)) {
-      return {parameters_.segment_of(slot.index).gradient, static_cast<T*>(parameters_.gradient_address(slot.index)), shape};
+      return {parameters_.segment_of(slot.index).gradient, static_cast<T*>(parameters_.gradient_address(slot.index)),
+              shape};
     }
     return Tensor<B, T, Rank>(*values_, shape);
   }
@@ -187,7 +210,8 @@ class Session {
     if (!slot.needed()) return;
     if (slot.kind == GradientSlot::Kind::value) {
       Storage<B> const& gradient = gradients_[static_cast<std::size_t>(slot.index)];
-      if (gradient.data() != written.data()) accumulate(stream_, written.data(), static_cast<T*>(gradient.data()), written.size());
+      if (gradient.data() != written.data())
+        accumulate(stream_, written.data(), static_cast<T*>(gradient.data()), written.size());
       return;
     }
     if (!gradient_is_direct<T>(slot.index)) {
@@ -213,16 +237,21 @@ class Session {
   template <class T, class Policy>
   void backward(Value<B, T, 0, dynamic_channels, Policy> const& loss, float const* loss_scale = nullptr,
                 double factor = 1.0) {
-    if (!loss.requires_grad()) throw Error("backward: the loss depends on no parameter. Check frozen modules and no_grad.");
+    if (!loss.requires_grad())
+      throw Error("backward: the loss depends on no parameter. Check frozen modules and no_grad.");
     if (static_cast<std::size_t>(loss.slot().index) >= gradients_.size()) {
-      throw Error("backward: the loss is older than the last backward or begin_step, which emptied the tape. Run the forward "
-                  "pass again.");
+      throw Error(
+          "backward: the loss is older than the last backward or begin_step, which emptied the tape. Run the forward "
+          "pass again.");
     }
-    Tensor<B, T, 0> const seed = begin_gradient<T>(loss.slot(), Shape<0>{});
-    if (loss_scale == nullptr) {
-      fill(stream_, seed.data(), factor, std::int64_t{1});
-    } else {
-      scale(stream_, loss_scale, factor, seed.data(), std::int64_t{1});
+    {
+      // Let go of before the nodes run: from then on the gradient lives as long as the node that takes it.
+      Tensor<B, T, 0> const seed = begin_gradient<T>(loss.slot(), Shape<0>{});
+      if (loss_scale == nullptr) {
+        fill(stream_, seed.data(), factor, std::int64_t{1});
+      } else {
+        scale(stream_, loss_scale, factor, seed.data(), std::int64_t{1});
+      }
     }
     while (!nodes_.empty()) {
       std::unique_ptr<TapeNode<B>> const node = std::move(nodes_.back());
@@ -253,8 +282,8 @@ class Session {
   std::vector<Storage<B>> gradients_;
   std::vector<PlanRow> rows_;
   std::vector<std::string> paths_;
-  std::uint64_t random_calls_ = 0;
-  bool training_ = true, grad_enabled_ = true, recording_ = false;
+  ForwardState state_;
+  bool recording_ = false;
 };
 
 }  // namespace mixprec::inline MIXPREC_ABI

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include <mixprec/autograd/forward_state.hpp>
 #include <mixprec/autograd/parameter.hpp>
 #include <mixprec/autograd/row.hpp>
 #include <mixprec/autograd/sequence.hpp>
@@ -84,13 +85,27 @@ class Session<Meta> {
  public:
   static constexpr int max_operands = 8;
 
+  constexpr Session() = default;
+  Session(Session const&) = delete;
+  Session& operator=(Session const&) = delete;
+  constexpr ~Session() {
+    for (int index = 0; index < nodes_.size(); ++index)
+      if (Replay* const block = nodes_[index].replay) block->destroy(block);
+  }
+
   // What apply and modules ask of every session.
-  constexpr bool training() const { return training_; }
-  constexpr bool grad_enabled() const { return grad_enabled_; }
-  constexpr void set_training(bool training) { training_ = training; }
-  constexpr void set_grad_enabled(bool enabled) { grad_enabled_ = enabled; }
-  static constexpr bool recording() { return true; }
+  constexpr bool training() const { return state_.training; }
+  constexpr bool grad_enabled() const { return state_.grad_enabled; }
+  constexpr void set_training(bool training) { state_.training = training; }
+  constexpr void set_grad_enabled(bool enabled) { state_.grad_enabled = enabled; }
+  constexpr bool replaying() const { return state_.replaying; }
+  constexpr ForwardState const& forward_state() const { return state_; }
+  constexpr void set_forward_state(ForwardState const& state) { state_ = state; }
+  constexpr bool recording() const { return !state_.replaying; }
   constexpr void record(PlanRow const& row) { rows_.push_back(row); }
+  constexpr void record_kept(std::int64_t bytes) {
+    if (rows_.size() > 0) rows_[rows_.size() - 1].kept_bytes += bytes;
+  }
   constexpr GradientSlot new_slot() { return {GradientSlot::Kind::value, slots_.push_back(-1)}; }
 
   template <class T, int Rank>
@@ -99,6 +114,7 @@ class Session<Meta> {
   }
   template <class T, int Rank>
   constexpr Tensor<Meta, T, Rank> parameter(Parameter<Rank> const& parameter) {
+    if (state_.replaying) return Tensor<Meta, T, Rank>(parameter.shape);
     uses_.resize(parameter.id + 1);
     ParameterUse& use = uses_[parameter.id];
     use.dtype = use.count == 0 ? dtype_of_v<T> : promote(use.dtype, dtype_of_v<T>);
@@ -110,6 +126,14 @@ class Session<Meta> {
     if (mismatch_.what == nullptr) mismatch_ = {place, op, shaped.mismatch, shaped.expected, shaped.received};
   }
 
+  /// A block that backward runs again (autograd/recompute.hpp). Owned by its node.
+  /// Pointers to functions in place of virtual ones, which nvcc 13 cannot evaluate in constant expressions.
+  struct Replay {
+    GradientSlot (*run)(Replay& self,
+                        Session& session);  // puts the block's nodes on the tape; returns its result's slot
+    void (*destroy)(Replay* self);
+  };
+
   /// One node of the tape, as sizes.
   struct Node {
     int result = -1;  // slot
@@ -118,6 +142,7 @@ class Session<Meta> {
     GradientSlot operands[max_operands]{};
     std::int64_t gradient_bytes[max_operands]{};
     int kept[max_operands]{};
+    Replay* replay = nullptr;
   };
   constexpr void push_node(Node const& node) {
     for (int index = 0; index < node.kept_count; ++index)
@@ -130,25 +155,13 @@ class Session<Meta> {
   template <class Direct>
   constexpr void backward(int loss, std::int64_t loss_bytes, Direct direct) {
     slots_[loss] = acquire(loss_bytes);
-    for (int index = nodes_.size() - 1; index >= 0; --index) {
-      Node const& node = nodes_[index];
-      if (slots_[node.result] >= 0) {
-        int temporaries[max_operands];
-        for (int operand = 0; operand < node.operand_count; ++operand) {
-          GradientSlot const slot = node.operands[operand];
-          temporaries[operand] = -1;
-          if (slot.kind == GradientSlot::Kind::value && slots_[slot.index] < 0) {
-            slots_[slot.index] = acquire(node.gradient_bytes[operand]);
-          } else if (slot.kind == GradientSlot::Kind::value ||
-                     (slot.kind == GradientSlot::Kind::parameter && !direct(slot.index))) {
-            temporaries[operand] = acquire(node.gradient_bytes[operand]);
-          }
-        }
-        for (int operand = 0; operand < node.operand_count; ++operand)
-          if (temporaries[operand] >= 0) release(temporaries[operand]);
-        release(slots_[node.result]);
-        slots_[node.result] = -1;
+    while (nodes_.size() > 0) {
+      Node const& node = nodes_.pop_back();
+      if (node.replay != nullptr) {
+        replay(node.replay, node.result);
+        continue;
       }
+      if (slots_[node.result] >= 0) replay_gradients(node, direct);
       for (int kept = 0; kept < node.kept_count; ++kept)
         if (node.kept[kept] >= 0) release(node.kept[kept]);
     }
@@ -184,6 +197,39 @@ class Session<Meta> {
     int references = 0;
     bool kept = false;
   };
+
+  template <class Direct>
+  constexpr void replay_gradients(Node const& node, Direct direct) {
+    int temporaries[max_operands];
+    for (int operand = 0; operand < node.operand_count; ++operand) {
+      GradientSlot const slot = node.operands[operand];
+      temporaries[operand] = -1;
+      if (slot.kind == GradientSlot::Kind::value && slots_[slot.index] < 0) {
+        slots_[slot.index] = acquire(node.gradient_bytes[operand]);
+      } else if (slot.kind == GradientSlot::Kind::value ||
+                 (slot.kind == GradientSlot::Kind::parameter && !direct(slot.index))) {
+        temporaries[operand] = acquire(node.gradient_bytes[operand]);
+      }
+    }
+    for (int operand = 0; operand < node.operand_count; ++operand)
+      if (temporaries[operand] >= 0) release(temporaries[operand]);
+    release(slots_[node.result]);
+    slots_[node.result] = -1;
+  }
+  constexpr void replay(Replay* block, int result) {
+    int const gradient = slots_[result];
+    if (gradient >= 0) {
+      slots_[result] = -1;
+      GradientSlot const inner = block->run(*block, *this);
+      if (inner.needed() && slots_[inner.index] < 0) {
+        slots_[inner.index] = gradient;
+      } else {
+        release(gradient);
+      }
+    }
+    block->destroy(block);
+  }
+
   Sequence<PlanRow> rows_;
   Sequence<Node> nodes_;
   Sequence<Block> storages_;
@@ -191,7 +237,7 @@ class Session<Meta> {
   Sequence<ParameterUse> uses_;
   TraceMismatch mismatch_;
   std::int64_t live_ = 0, high_water_ = 0;
-  bool training_ = true, grad_enabled_ = true;
+  ForwardState state_;
 };
 
 using Trace = Session<Meta>;

@@ -2,13 +2,13 @@
 // Layers as types: Linear, Conv2d, BatchNorm, ReLU, pooling, Dropout, Flatten. Names and defaults are PyTorch's.
 #pragma once
 
+#include <mixprec/nn/folding.hpp>
 #include <mixprec/nn/module.hpp>
 #include <mixprec/ops/conv2d.hpp>
 #include <mixprec/ops/dropout.hpp>
 #include <mixprec/ops/elementwise.hpp>
 #include <mixprec/ops/layout.hpp>
 #include <mixprec/ops/linear.hpp>
-#include <mixprec/ops/pending_norm.hpp>
 #include <mixprec/ops/pool.hpp>
 #include <mixprec/ops/softmax.hpp>
 
@@ -33,11 +33,18 @@ constexpr void input_channels_fit(Expects<Wanted>, Receives<Got>) {
 }
 
 namespace detail {
-/// A result whose channels the layer's type knows.
-template <int Channels, class V>
-constexpr auto with_channels(V const& value) {
-  return Value<typename V::backend, typename V::dtype, V::rank, Channels, typename V::policy>(
-      value.session(), value.tensor(), value.slot(), value.place());
+/// The op of a layer on its weight and bias. Folding gives a layer that was declared without a bias one.
+template <int Out, bool Bias, class Layer, class Op, class X>
+constexpr auto run_layer(Layer const& layer, Op const& op, X const& x) {
+  if constexpr (Bias) {
+    return result_of<Out>(layer.module_id, apply(op, own_place(layer), x, layer.weight, layer.bias));
+  } else if constexpr (inference_policy<typename X::policy>) {
+    return result_of<Out>(layer.module_id, layer.bias.id < 0
+                                               ? apply(op, own_place(layer), x, layer.weight)
+                                               : apply(op, own_place(layer), x, layer.weight, layer.bias));
+  } else {
+    return result_of<Out>(layer.module_id, apply(op, own_place(layer), x, layer.weight));
+  }
 }
 }  // namespace detail
 
@@ -49,11 +56,7 @@ struct Linear : Module {
 
   constexpr auto operator()(any_value auto const& x) const {
     input_channels_fit<Linear>(Expects<In>{}, Receives<std::remove_cvref_t<decltype(x)>::channels>{});
-    if constexpr (Bias) {
-      return detail::with_channels<Out>(apply(ops::Linear{}, own_place(*this), x, weight, bias));
-    } else {
-      return detail::with_channels<Out>(apply(ops::Linear{}, own_place(*this), x, weight));
-    }
+    return detail::run_layer<Out, Bias>(*this, ops::Linear{}, x);
   }
   template <class Self, class Visitor>
   static constexpr void members(Self& self, Visitor& visitor) {
@@ -80,11 +83,7 @@ struct Conv2d : Module {
   constexpr auto operator()(any_value auto const& x) const {
     input_channels_fit<Conv2d>(Expects<In>{}, Receives<std::remove_cvref_t<decltype(x)>::channels>{});
     ops::Conv2d const op{{}, Options.stride, Options.padding, Options.dilation, Options.groups};
-    if constexpr (Options.bias) {
-      return detail::with_channels<Out>(apply(op, own_place(*this), x, weight, bias));
-    } else {
-      return detail::with_channels<Out>(apply(op, own_place(*this), x, weight));
-    }
+    return detail::run_layer<Out, Options.bias>(*this, op, x);
   }
   template <class Self, class Visitor>
   static constexpr void members(Self& self, Visitor& visitor) {
@@ -101,12 +100,14 @@ struct BatchNorm : Module {
   Parameter<1> weight{Shape<1>{Channels}, ParameterKind::norm_weight};
   Parameter<1> bias{Shape<1>{Channels}, ParameterKind::norm_bias};
   ops::BatchNormState state{.running_mean = {Channels, 0.0}, .running_var = {Channels, 1.0}};
+  bool folded = false;  // in an inference pass: the layer before holds it, and the input passes through
 
   constexpr auto operator()(any_value auto const& x) const {
     input_channels_fit<BatchNorm>(Expects<Channels>{}, Receives<std::remove_cvref_t<decltype(x)>::channels>{});
-    auto const& settled = mixprec::detail::settled(x);
-    return PendingNorm<std::remove_cvref_t<decltype(settled)>, Channels>(
-        settled, weight, bias, state, x.session().training() && !state.frozen, own_place(*this));
+    auto operand = detail::norm_operand(module_id, x);
+    bool const batch_statistics = x.session().training() && !state.frozen;
+    return PendingNorm<decltype(operand), Channels>(std::move(operand), weight, bias, state, batch_statistics, folded,
+                                                    own_place(*this));
   }
   template <class Self, class Visitor>
   static constexpr void members(Self& self, Visitor& visitor) {

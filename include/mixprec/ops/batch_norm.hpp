@@ -67,7 +67,7 @@ struct BatchNorm : OpBase {
       cast(stream, static_cast<A const*>(running_mean), mean.data(), c);
       batch_norm_invstd(stream, c, static_cast<A const*>(running_var), state.eps, invstd.data());
     }
-    T const* added = nullptr;
+    typename std::remove_cvref_t<decltype(x)>::dtype const* added = nullptr;
     ((added = residual.data()), ...);
     batch_norm_forward(stream, rows, c, x.data(), mean.data(), invstd.data(), weight.data(), bias.data(), added,
                        Rectify, y.data());

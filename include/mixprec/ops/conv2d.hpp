@@ -42,17 +42,21 @@ struct Conv2d : OpBase {
     using T = typename std::remove_cvref_t<decltype(y)>::dtype;
     T const* bias_data = nullptr;
     ((bias_data = bias.data()), ...);
-    conv2d_forward(session.stream(), geometry(x.shape(), weight.shape(), y.shape()), x.data(), weight.data(), bias_data, y.data());
+    conv2d_forward(session.stream(), geometry(x.shape(), weight.shape(), y.shape()), x.data(), weight.data(), bias_data,
+                   y.data());
   }
   void backward(auto& session, auto const& context, auto& gradients) const {
     auto const& x = std::get<0>(context.operands);
     auto const& weight = std::get<1>(context.operands);
     auto const& dy = context.gradient;
     ConvGeometry const g = geometry(x.shape(), weight.shape(), dy.shape());
-    if (auto const& dw = std::get<1>(gradients)) conv2d_backward_weight(session.stream(), g, x.data(), dy.data(), dw.data());
-    if (auto const& dx = std::get<0>(gradients)) conv2d_backward_input(session.stream(), g, dy.data(), weight.data(), dx.data());
+    if (auto const& dw = std::get<1>(gradients))
+      conv2d_backward_weight(session.stream(), g, x.data(), dy.data(), dw.data());
+    if (auto const& dx = std::get<0>(gradients))
+      conv2d_backward_input(session.stream(), g, dy.data(), weight.data(), dx.data());
     if constexpr (std::tuple_size_v<std::remove_cvref_t<decltype(gradients)>> == 3) {
-      if (auto const& db = std::get<2>(gradients)) column_sum(session.stream(), g.n * g.p * g.q, g.k, dy.data(), db.data());
+      if (auto const& db = std::get<2>(gradients))
+        column_sum(session.stream(), g.n * g.p * g.q, g.k, dy.data(), db.data());
     }
   }
 };

@@ -9,6 +9,37 @@
 
 namespace mixprec::inline MIXPREC_ABI {
 
+namespace ops {
+
+/// Shapes: x and residual as y. y = x + residual, [relu], in one pass: batch norm's kernel, with statistics that change
+/// nothing. Precision: as batch norm, so that it equals the two ops bit for bit. For inference: there is no backward.
+template <bool Rectify>
+struct FoldedNormAdd : SameShape {
+  using precision = FollowOp;
+  static constexpr char const* name = Rectify ? "add+relu" : "add";
+  static constexpr bool differentiable = false;
+  Buffer zeros, ones;  // at least one value for each channel
+
+  constexpr Keeps keeps(unsigned) const { return {}; }
+  void forward(auto& session, auto& y, auto&, auto const& x, auto const& residual) const {
+    using A = accumulator_t<typename std::remove_cvref_t<decltype(y)>::dtype>;
+    std::int64_t const c = x.shape()[1];
+    A const* const zero = session.template buffer<A>(zeros);
+    A const* const one = session.template buffer<A>(ones);
+    batch_norm_forward(session.stream(), c > 0 ? x.size() / c : 0, c, x.data(), zero, one, one, zero, residual.data(),
+                       Rectify, y.data());
+  }
+  void backward(auto&, auto const&, auto&) const {}
+};
+
+}  // namespace ops
+
+/// Policies of an inference pass (nn/folding.hpp), in which a batch norm may have been folded into the layer before it.
+template <class Policy>
+concept inference_policy = requires {
+  requires Policy::folds_norms;
+};
+
 /// Stands in for no residual.
 struct NoResidual {};
 
@@ -28,12 +59,13 @@ class PendingNorm {
   using Result = Value<backend, dtype, rank, Channels, policy>;
 
   constexpr PendingNorm(V x, Parameter<1> const& weight, Parameter<1> const& bias, ops::BatchNormState const& state,
-                        bool batch_statistics, Place place, Residual residual = {})
+                        bool batch_statistics, bool folded, Place place, Residual residual = {})
       : x_(std::move(x)),
         weight_(weight),
         bias_(bias),
         state_(state),
         batch_statistics_(batch_statistics),
+        folded_(folded),
         place_(place),
         residual_(std::move(residual)),
         result_(new Result*(nullptr)) {}
@@ -43,6 +75,7 @@ class PendingNorm {
         bias_(other.bias_),
         state_(other.state_),
         batch_statistics_(other.batch_statistics_),
+        folded_(other.folded_),
         place_(other.place_),
         residual_(std::move(other.residual_)),
         result_(std::exchange(other.result_, nullptr)) {}
@@ -66,7 +99,7 @@ class PendingNorm {
   /// The same batch norm with `residual` added behind it. The object is used up.
   template <any_value R>
   constexpr auto plus(R residual) && {
-    return PendingNorm<V, Channels, R>(std::move(x_), weight_, bias_, state_, batch_statistics_, place_,
+    return PendingNorm<V, Channels, R>(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_, place_,
                                        std::move(residual));
   }
 
@@ -94,6 +127,9 @@ class PendingNorm {
   template <bool Rectify>
   constexpr Result run() const {
     auto const make = [](auto const& made) { return Result(made.session(), made.tensor(), made.slot(), made.place()); };
+    if constexpr (inference_policy<policy> && std::is_same_v<operand, dtype>) {
+      if (folded_) return make(run_folded<Rectify>());
+    }
     ops::BatchNorm<has_residual, Rectify> const op{{}, state_, batch_statistics_};
     if constexpr (has_residual) {
       return make(apply(op, place_, x_, weight_, bias_, residual_));
@@ -102,10 +138,23 @@ class PendingNorm {
     }
   }
 
+  // What is left of a batch norm that the layer before it holds: its buffers are a zero and a one for each channel.
+  template <bool Rectify>
+  constexpr auto run_folded() const {
+    if constexpr (has_residual) {
+      ops::FoldedNormAdd<Rectify> const op{{}, state_.running_mean, state_.running_var};
+      return apply(op, place_, x_, residual_);
+    } else if constexpr (Rectify) {
+      return apply(ops::Relu{}, place_, x_);
+    } else {
+      return x_.at(place());
+    }
+  }
+
   V x_;
   Parameter<1> weight_, bias_;
   ops::BatchNormState state_;
-  bool batch_statistics_;
+  bool batch_statistics_, folded_;
   Place place_;
   Residual residual_;
   // Set by the first reader of a const object. Two pointers, because in constant evaluation GCC 12 reads no mutable
@@ -138,10 +187,10 @@ template <class N, class R>
 concept joins = std::is_same_v<typename N::dtype, typename N::operand> &&
                 std::is_same_v<typename N::dtype, typename R::dtype> && N::rank == R::rank&& keeps_dtype<N, ops::Add>;
 
-/// A value that owns nothing pending.
+/// A Value, with nothing pending and nobody watching.
 template <class X>
 constexpr auto settled(X const& x) {
-  if constexpr (is_pending_norm<X>) {
+  if constexpr (requires { x.value(); }) {
     return x.value();
   } else {
     return x;
@@ -152,7 +201,11 @@ constexpr auto settled(X const& x) {
 /// relu of a temporary batch norm: one op.
 template <detail::open_norm N>
   requires detail::keeps_dtype<N, ops::Relu>
-constexpr auto relu(N&& pending) { return pending.open() ? std::move(pending).rectified() : relu(pending.value()); }
+constexpr auto relu(N&& pending) {
+  // Not a conditional expression: in constant evaluation GCC 12 destroys its result twice, and a plan loses bytes.
+  if (pending.open()) return std::move(pending).rectified();
+  return relu(pending.value());
+}
 
 /// A sum with a temporary batch norm: the sum joins it.
 template <detail::open_norm_without_residual N, class R>

@@ -32,8 +32,9 @@ struct PlanMemory {
   std::int64_t workspace_cap = 0;    // not part of the peak
 };
 
-/// The loss that a plan assumes unless told otherwise: cross-entropy of (N,V) logits. A loss that reads tensors of the batch
-/// beside the network's input says in `input_bytes` what they take; in the trace they have no memory of their own.
+/// The loss that a plan assumes unless told otherwise: cross-entropy of (N,V) logits. A loss that reads tensors of the
+/// batch beside the network's input says in `input_bytes` what they take; in the trace they have no memory of their
+/// own.
 struct CrossEntropyLoss {
   template <class Net, class X>
   constexpr auto operator()(Net const& net, X const& x) const {

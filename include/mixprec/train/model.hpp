@@ -8,6 +8,7 @@
 #include <vector>
 
 #include <mixprec/nn/call.hpp>
+#include <mixprec/train/inference.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
 
@@ -20,15 +21,16 @@ struct ModelOptions {
 /// Memory for parameters is taken at the first call, when it is known which op reads what in which dtype.
 template <class Net, precision_policy Policy, class B>
 class Model {
+  static_assert(
+      requires { typename B::Stream; },
+      "mixprec: Model: the backend is not defined. Include <mixprec/cpu.hpp> for Cpu, <mixprec/cuda.hpp> for Cuda.");
+
  public:
   using net_type = Net;
   using policy = Policy;
   using backend = B;
 
   explicit Model(ModelOptions options = {}) : options_(options), session_(options.seed) {
-    static_assert(
-        requires { typename B::Stream; },
-        "mixprec: Model: the backend is not defined. Include <mixprec/cpu.hpp> for Cpu, <mixprec/cuda.hpp> for Cuda.");
     Sink sink{*this, {}};
     nn::number(net_, sink);
     session_.set_paths(std::move(sink.paths));
@@ -49,9 +51,12 @@ class Model {
   Net const& net() const { return net_; }
   ModelOptions const& options() const { return options_; }
 
-  /// torch.nn.Module.train and eval: batch norm on batch or running statistics, dropout on or off.
-  void train() { session_.set_training(true); }
-  void eval() { session_.set_training(false); }
+  /// torch.nn.Module.train(bool): batch norm on batch or running statistics, dropout on or off.
+  void set_training(bool training) { session_.set_training(training); }
+  /// A copy for inference: weights as ops read them, batch norms folded. Later steps do not change it. Sync: waits.
+  [[nodiscard]] Inference<Net, Policy, B> eval(InferenceOptions options = {}) {
+    return Inference<Net, Policy, B>(*this, options);
+  }
 
   /// Uninitialised memory for an input; images are (N,C,H,W), stored NHWC.
   template <class T, int Rank>

@@ -66,12 +66,13 @@ class Optimizer {
 
   /// Updates masters, working copies and EMA, unless a check found inf. Sync: none.
   void update(Options const& options, bool checked, ScalerState const* scaler, StepState const* step) {
+    clear_unwritten();
     for_each_segment([&](auto const& segment) {
       optimizer_update(model_.stream(), optimizer_settings(options, checked), segment, scaler, step);
     });
   }
 
-  /// One parameter's EMA in PyTorch's order is a value of the model; see Step::swap_ema.
+  /// Calls visit(Segment<Master, Gradient, Working>) for every trained segment, in the order of the arenas.
   template <class Visit>
   void for_each_segment(Visit&& visit) {
     auto& store = model_.session().parameters();

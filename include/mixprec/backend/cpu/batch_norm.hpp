@@ -207,9 +207,8 @@ template <floating_dtype X, floating_dtype Y, floating_dtype G, floating_dtype G
 void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x,
                          std::type_identity_t<Y> const* y, Y const* dy, accumulator_t<X> const* mean,
                          accumulator_t<X> const* invstd, G const* weight, std::type_identity_t<G> const* /*bias*/,
-                         bool relu, bool batch_statistics,
-                         std::type_identity_t<X>* dx, std::type_identity_t<X>* dresidual, GW* dweight,
-                         std::type_identity_t<GW>* dbias) {
+                         bool relu, bool batch_statistics, std::type_identity_t<X>* dx,
+                         std::type_identity_t<X>* dresidual, GW* dweight, std::type_identity_t<GW>* dbias) {
   using Acc = accumulator_t<X>;
   if (!relu) y = dy;  // read nowhere, but a valid pointer for the loops' arithmetic
   detail::Chunks const chunks(rows, 128);

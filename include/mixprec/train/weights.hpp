@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: Apache-2.0
+// Weights between models and safetensors files, by PyTorch's names: what load_state_dict and save_file do there.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <map>
+#include <set>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include <mixprec/io/safetensors.hpp>
+#include <mixprec/train/model.hpp>
+
+namespace mixprec::inline MIXPREC_ABI {
+
+/// The file's name for a name of the model; names that are not in it are the same in both.
+using NameMap = std::map<std::string, std::string>;
+
+/// strict: the model's names and the file's are the same set. partial: what both have is loaded.
+enum class Match { strict, partial };
+
+/// Names of the model that the file lacks, and of the file that the model lacks.
+struct LoadedWeights {
+  std::vector<std::string> missing, unexpected;
+};
+
+namespace detail {
+
+template <class T>
+std::vector<double> widened(std::span<std::byte const> bytes) {
+  std::vector<double> values(bytes.size() / sizeof(T));
+  for (std::size_t index = 0; index < values.size(); ++index) {
+    T value;
+    std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
+    if constexpr (std::is_integral_v<T>) {
+      values[index] = static_cast<double>(value);
+    } else {
+      values[index] = convert<double>(value);
+    }
+  }
+  return values;
+}
+
+inline bool loads_dtype(SafetensorsTensor const& tensor) {
+  return tensor.known_dtype && (is_floating(tensor.dtype) || tensor.dtype == DType::int64);
+}
+inline std::vector<double> values_of(SafetensorsTensor const& tensor) {
+  switch (tensor.dtype) {
+    case DType::float64: return widened<double>(tensor.bytes);
+    case DType::float16: return widened<float16>(tensor.bytes);
+    case DType::bfloat16: return widened<bfloat16>(tensor.bytes);
+    case DType::int64: return widened<std::int64_t>(tensor.bytes);
+    default: return widened<float>(tensor.bytes);
+  }
+}
+
+template <class T>
+std::vector<std::byte> narrowed(std::vector<double> const& values) {
+  std::vector<std::byte> bytes(values.size() * sizeof(T));
+  for (std::size_t index = 0; index < values.size(); ++index) {
+    T const value = convert<T>(values[index]);
+    std::memcpy(bytes.data() + index * sizeof(T), &value, sizeof(T));
+  }
+  return bytes;
+}
+inline std::vector<std::byte> bytes_of(std::vector<double> const& values, DType dtype) {
+  switch (dtype) {
+    case DType::float64: return narrowed<double>(values);
+    case DType::float16: return narrowed<float16>(values);
+    case DType::bfloat16: return narrowed<bfloat16>(values);
+    default: return narrowed<float>(values);
+  }
+}
+
+/// PyTorch's counter of batches, which only its momentum=None reads.
+inline bool is_batch_counter(std::string_view name) {
+  constexpr std::string_view counter = "num_batches_tracked";
+  return name == counter ||
+         (name.size() > counter.size() && name.ends_with(counter) && name[name.size() - counter.size() - 1] == '.');
+}
+
+inline std::string listed(std::vector<std::string> const& names) {
+  std::string text;
+  for (std::string const& name : names) text += (text.empty() ? "" : ", ") + name;
+  return text;
+}
+
+}  // namespace detail
+
+/// Sets the model's parameters and buffers from a file. torch.nn.Module.load_state_dict; num_batches_tracked is passed
+/// over. Precision: F64, F32, F16, BF16 and I64 are read exactly and rounded once to what the model stores.
+/// Errors: Error, before anything is changed: names that the file or the model lacks (strict), shapes that differ,
+/// another dtype, a NameMap entry for no name of the model. Sync: waits.
+template <class M>
+LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const& renamed = {},
+                           Match match = Match::strict) {
+  auto const refuse = [&](std::string const& what, char const* remedy) {
+    detail::fail_file("safetensors", file.path(), what, remedy);
+  };
+  LoadedWeights result;
+  std::vector<std::pair<std::string, SafetensorsTensor const*>> found;
+  std::set<std::string> own, read;
+  for (std::string const& name : model.names()) {
+    own.insert(name);
+    auto const other = renamed.find(name);
+    std::string const& stored = other == renamed.end() ? name : other->second;
+    if (!file.contains(stored)) {
+      result.missing.push_back(stored == name ? name : name + " (as " + stored + ")");
+      continue;
+    }
+    read.insert(stored);
+    found.emplace_back(name, &file.find(stored));
+  }
+  for (auto const& [name, stored] : renamed)
+    if (!own.contains(name)) refuse("the model has no '" + name + "' to load '" + stored + "' into", "Change NameMap");
+  for (std::string const& name : file.names())
+    if (!read.contains(name) && !detail::is_batch_counter(name)) result.unexpected.push_back(name);
+  if (match == Match::strict && !(result.missing.empty() && result.unexpected.empty())) {
+    refuse("does not fit the model" + (result.missing.empty() ? "" : "; missing: " + detail::listed(result.missing)) +
+               (result.unexpected.empty() ? "" : "; unexpected: " + detail::listed(result.unexpected)),
+           "Give a NameMap, or Match::partial to load what both have");
+  }
+  for (auto const& [name, tensor] : found) {
+    if (!detail::loads_dtype(*tensor)) {
+      refuse("tensor for '" + name + "' is stored as " + tensor->dtype_text, "Store it as F64, F32, F16, BF16 or I64");
+    }
+    std::vector<std::int64_t> const shape = model.shape_of(name);
+    if (shape != tensor->shape) {
+      refuse("tensor for '" + name + "' has the shape " + detail::safetensors_shape_text(tensor->shape) +
+                 ", but the model's is " + detail::safetensors_shape_text(shape),
+             "Declare the model that the weights belong to");
+    }
+  }
+  for (auto const& [name, tensor] : found) model.assign(name, detail::values_of(*tensor));
+  return result;
+}
+
+/// Writes parameters (in the dtype of the masters) and buffers under their PyTorch names, so that
+/// safetensors.torch.load_file and load_state_dict take them. The file is replaced in one step. Sync: waits.
+template <class M>
+void save_weights(M& model, std::string const& path) {
+  struct Tensor {
+    std::string name;
+    DType dtype;
+  };
+  std::vector<Tensor> tensors;
+  for (ParameterEntry const& entry : model.session().parameters().entries())
+    tensors.push_back({entry.name, entry.master});
+  for (auto const& buffer : model.session().buffers()) tensors.push_back({buffer.name, buffer.dtype});
+  std::vector<std::vector<std::byte>> bytes;
+  std::vector<SafetensorsEntry> entries;
+  bytes.reserve(tensors.size());
+  for (Tensor const& tensor : tensors) {
+    bytes.push_back(detail::bytes_of(model.values(tensor.name), tensor.dtype));
+    entries.push_back({tensor.name, tensor.dtype, model.shape_of(tensor.name), bytes.back()});
+  }
+  write_safetensors(path, entries, {{"format", "pt"}});
+}
+
+}  // namespace mixprec::inline MIXPREC_ABI

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cases for ops/pool.hpp.
+#include "harness.hpp"
+
+namespace mixprec::test {
+namespace {
+
+struct Window {
+  Shape<4> input;
+  int kernel, stride, padding;
+};
+
+template <bool Max>
+struct PoolCase {
+  static inline Window now{Shape{1, 1, 1, 1}, 1, 1, 0};
+  Parameter<4> input{now.input};
+  MIXPREC_MODULE(input)
+  constexpr auto operator()(auto const& x) const {
+    auto const image = leaf<Fp16Op>(x, input);
+    if constexpr (Max) {
+      return max_pool2d(image, now.kernel, now.stride, now.padding);
+    } else {
+      return avg_pool2d(image, now.kernel, now.stride, now.padding);
+    }
+  }
+};
+
+struct GlobalPoolCase {
+  Parameter<4> input{Shape{3, 5, 4, 6}};
+  MIXPREC_MODULE(input)
+  constexpr auto operator()(auto const& x) const { return global_avg_pool2d(leaf<Fp16Op>(x, input)); }
+};
+
+Window const windows[] = {{Shape{2, 3, 6, 8}, 2, 2, 0}, {Shape{1, 4, 7, 7}, 3, 2, 1}, {Shape{2, 2, 5, 5}, 3, 1, 1}};
+
+template <bool Max>
+void check_windows() {
+  for (Window const& window : windows) {
+    INFO("kernel " << window.kernel << " stride " << window.stride << " padding " << window.padding);
+    PoolCase<Max>::now = window;
+    check_op<PoolCase<Max>, TestBackend>({.seed = 1, .terms = 9});
+  }
+}
+
+TEST_CASE("max pooling agrees with the oracle under every policy") { check_windows<true>(); }
+
+TEST_CASE("average pooling agrees with the oracle under every policy") { check_windows<false>(); }
+
+TEST_CASE("global average pooling agrees with the oracle under every policy") {
+  check_op<GlobalPoolCase, TestBackend>({.seed = 2, .terms = 24});
+}
+
+}  // namespace
+}  // namespace mixprec::test
