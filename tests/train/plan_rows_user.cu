@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// The plan's rows of user_model.hpp against what runs on CUDA.
+#include <mixprec/cuda.hpp>
+
+#include "user_model.hpp"
+
+MIXPREC_TEST_BACKEND(mixprec::Cuda)
+
+namespace mixprec::test {
+MIXPREC_PLAN_ROWS_TEST(UserNet, user_input, 4)
+}  // namespace mixprec::test

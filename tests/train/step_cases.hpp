@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whole training steps: every policy learns, a skipped step changes nothing, micro-batches add up to the batch.
+#include "ops/harness.hpp"
+
+namespace mixprec::test {
+namespace {
+
+struct Classifier {
+  nn::Conv2d<1, 8, 3, nn::Conv2dOptions{.padding = 1, .bias = false}> conv;
+  nn::BatchNorm2d<8> bn;
+  nn::GlobalAvgPool2d pool;
+  nn::Linear<8, 3> fc;
+  MIXPREC_MODULE(conv, bn, pool, fc)
+  constexpr auto operator()(auto const& x) const { return fc(pool(relu(bn(conv(x))))); }
+};
+using Perceptron = nn::Sequential<nn::Linear<6, 16>, nn::ReLU, nn::Linear<16, 3>>;
+
+struct Loss {
+  auto operator()(auto& net, auto const& image, auto const& label) const { return cross_entropy(net(image), label); }
+};
+
+constexpr int images = 24;
+
+/// Three kinds of 8x8 images: horizontal stripes, vertical stripes, a chess board, with noise.
+std::vector<float> stripes() {
+  std::mt19937 generator(1);
+  std::normal_distribution<float> noise(0, 0.2f);
+  std::vector<float> pixels;
+  for (int image = 0; image < images; ++image)
+    for (int y = 0; y < 8; ++y)
+      for (int x = 0; x < 8; ++x) {
+        int const phase = image % 3 == 0 ? y : image % 3 == 1 ? x : x + y;
+        pixels.push_back((phase % 2 == 0 ? 1.0f : -1.0f) + noise(generator));
+      }
+  return pixels;
+}
+std::vector<std::int32_t> kinds(int count = images) {
+  std::vector<std::int32_t> labels;
+  for (int image = 0; image < count; ++image) labels.push_back(image % 3);
+  return labels;
+}
+std::vector<float> features(int rows) {
+  std::mt19937 generator(2);
+  std::vector<float> values;
+  for (double const value : draw(generator, static_cast<std::size_t>(rows) * 6, Draw::smooth))
+    values.push_back(static_cast<float>(value));
+  return values;
+}
+
+template <class M>
+std::vector<std::pair<std::string, Values>> state_of(M& model) {
+  std::vector<std::pair<std::string, Values>> state;
+  for (std::string const& name : model.names()) state.emplace_back(name, model.values(name));
+  return state;
+}
+
+template <class M, class S>
+double train(M& model, S const& scaler, int steps) {
+  Sgd opt{model, {.momentum = 0.9}};
+  Step step{model, opt, scaler, Constant{.lr = 0.05}, Loss{}};
+  auto const pixels = stripes();
+  auto const labels = kinds();
+  double first = 0;
+  for (int index = 0; index < steps; ++index) {
+    step(HostTensor{pixels.data(), Shape{images, 1, 8, 8}}, HostTensor{labels.data(), Shape{images}});
+    if (index == 0) first = step.loss();
+  }
+  CHECK(first > 0.7);
+  CHECK(step.result().taken);
+  CHECK(step.result().step + step.result().skipped == steps);
+  return step.loss();
+}
+
+TEST_CASE("a small problem is learnt under every policy that has master weights") {
+  for_each_trained_policy([&]<class Policy>() {
+    Model<Classifier, Policy, TestBackend> model{3};
+    if constexpr (Policy::low == DType::float16) {
+      CHECK(train(model, Scaler<Dynamic>({.init_scale = 1024}), 60) < 0.1);
+    } else {
+      CHECK(train(model, Scaler<NoScaler>{}, 60) < 0.1);
+    }
+  });
+}
+
+TEST_CASE("a skipped step changes no parameter, no momentum, no EMA and no schedule, and halves the scale") {
+  auto const values = features(12);
+  auto const labels = kinds(12);
+  auto const take = [&](auto& step) {
+    step(HostTensor{values.data(), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}});
+  };
+  auto const make_options = [] { return StepOptions{.ema = Ema{.decay = 0.5}}; };
+  StepDecay const decay{.lr = 0.1, .gamma = 0.5, .every = 1};
+
+  // Four taken steps, and the same with a skipped one in the middle.
+  Model<Perceptron, Amp<float16>, TestBackend> plain{3}, skipping{3};
+  Sgd plain_opt{plain, {.momentum = 0.9}}, skipping_opt{skipping, {.momentum = 0.9}};
+  Scaler<Dynamic> const scaler({.init_scale = 256});
+  Step plain_step{plain, plain_opt, scaler, decay, Loss{}, make_options()};
+  Step skipping_step{skipping, skipping_opt, scaler, decay, Loss{}, make_options()};
+  for (int index = 0; index < 2; ++index) take(plain_step), take(skipping_step);
+
+  auto const before = state_of(skipping);
+  StepState const steps_before = skipping_step.step_snapshot();
+  ScalerState scaler_before = skipping_step.scaler_snapshot();
+  ScalerState huge = scaler_before;
+  huge.scale = 0x1p100f;
+  skipping_step.restore(huge, steps_before);
+  take(skipping_step);
+  StepResult const result = skipping_step.result();
+  CHECK_FALSE(result.taken);
+  CHECK(result.found_inf);
+  CHECK(result.scale == 0x1p99f);
+  CHECK(result.step == steps_before.step);
+  CHECK(result.skipped == scaler_before.steps_skipped + 1);
+  CHECK(result.learning_rate == steps_before.learning_rate);
+  CHECK(state_of(skipping) == before);
+
+  skipping_step.restore(scaler_before, skipping_step.step_snapshot());
+  for (int index = 0; index < 2; ++index) take(plain_step), take(skipping_step);
+  CHECK(skipping_step.result().taken);
+  // Equal from here on only if momentum, EMA and schedule stood still too.
+  CHECK(state_of(skipping) == state_of(plain));
+  CHECK(skipping_step.result().learning_rate == plain_step.result().learning_rate);
+  CHECK(skipping_step.step_snapshot().step == plain_step.step_snapshot().step);
+}
+
+TEST_CASE("a static scale that overflows half skips every step and leaves the model as it was") {
+  Model<Perceptron, Amp<float16>, TestBackend> model{3};
+  Sgd opt{model, {.momentum = 0.9}};
+  Scaler<Static> const scaler({.scale = 0x1p100});
+  auto const initial = state_of(model);
+  Step step{model, opt, scaler, Constant{.lr = 0.1}, Loss{}};
+  auto const values = features(12);
+  auto const labels = kinds(12);
+  for (int index = 0; index < 3; ++index) {
+    step(HostTensor{values.data(), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}});
+    // The initial values were in double until the first call laid the model out in float.
+    CHECK_EQ(difference(state_of(model), initial, 1e-7), "");
+  }
+  CHECK(step.result().skipped == 3);
+  CHECK(step.result().step == 0);
+  CHECK(step.result().scale == 0x1p100f);
+  CHECK(std::isfinite(step.loss()));
+}
+
+TEST_CASE("two micro-batches make the step of the doubled batch") {
+  auto const values = features(12);
+  auto const labels = kinds(12);
+  Model<Perceptron, Fp32, TestBackend> whole{3}, halves{ModelOptions{.seed = 3, .accumulate_gradients = true}};
+  Sgd whole_opt{whole, {.momentum = 0.9}}, halves_opt{halves, {.momentum = 0.9}};
+  Scaler<NoScaler> const scaler;
+  Step whole_step{whole, whole_opt, scaler, Constant{.lr = 0.1}, Loss{}};
+  Step halves_step{halves, halves_opt, scaler, Constant{.lr = 0.1}, Loss{}, {.accumulate = 2}};
+  for (int index = 0; index < 3; ++index) {
+    whole_step(HostTensor{values.data(), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}});
+    auto const before = state_of(halves);
+    halves_step(HostTensor{values.data(), Shape{6, 6}}, HostTensor{labels.data(), Shape{6}});
+    CHECK_EQ(difference(state_of(halves), before, 1e-7), "");
+    halves_step(HostTensor{values.data() + 36, Shape{6, 6}}, HostTensor{labels.data() + 6, Shape{6}});
+  }
+  CHECK(halves_step.result().step == 3);
+  CHECK_EQ(difference(state_of(halves), state_of(whole), 1e-5), "");
+}
+
+TEST_CASE("accumulate without gradients that can add up is refused with a sentence") {
+  Model<Perceptron, Fp32, TestBackend> model{3};
+  Sgd opt{model};
+  Scaler<NoScaler> const scaler;
+  auto const make = [&] { Step step{model, opt, scaler, Constant{.lr = 0.1}, Loss{}, {.accumulate = 2}}; };
+  CHECK_THROWS_WITH_AS(make(),
+                       "mixprec: Step: accumulate is 2, but the model's gradients cannot add up. Build the model with "
+                       ".accumulate_gradients = true.",
+                       Error);
+}
+
+}  // namespace
+}  // namespace mixprec::test
