@@ -19,8 +19,9 @@ int main() {
   mp::Model<Net, Policy, mp::Cpu> net{/*seed=*/1};
   mp::Sgd opt{net, {.momentum = 0.9}};
   mp::Scaler<mp::NoScaler> scaler;  // bfloat16 has float's range; float16 takes Scaler<Dynamic>
-  mp::Step step{net, opt, scaler, mp::Poly{.lr = 0.1, .total_steps = 189},
-                [](auto& model, auto const& image, auto const& label) { return mp::cross_entropy(model(image), label); }};
+  mp::Step step{
+      net, opt, scaler, mp::Poly{.lr = 0.1, .total_steps = 189},
+      [](auto& model, auto const& image, auto const& label) { return mp::cross_entropy(model(image), label); }};
 
   mp::ImageDataset const data = mp::draw_dataset(8000, /*seed=*/1);
   mp::Loader loader{data, {.batch_size = 128}};
