@@ -26,7 +26,7 @@ endif()
 if(MIXPREC_HAS_CUDA)
   # Machine code for compute capability 8.0 and 9.0a, and PTX for what comes later; the user's choice stands.
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES AND "$ENV{CUDAARCHS}" STREQUAL "")
-    set(CMAKE_CUDA_ARCHITECTURES "80-real;90a-real;90-virtual")
+    set(CMAKE_CUDA_ARCHITECTURES "80;90a-real")
   endif()
   # nvcc is often installed where no PATH leads to it.
   if(NOT CMAKE_CUDA_COMPILER AND "$ENV{CUDACXX}" STREQUAL "" AND CUDAToolkit_NVCC_EXECUTABLE)
