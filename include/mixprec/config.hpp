@@ -7,7 +7,8 @@
 #define MIXPREC_VERSION_PATCH 0
 
 // Function-like, so that a misspelt name is an error and not a silent 0.
-#ifdef MIXPREC_WITH_ONEDNN
+// nvcc 13.0 ends with an internal error in dnnl.hpp, so code that it compiles takes the CPU's reference kernels.
+#if defined(MIXPREC_WITH_ONEDNN) && !defined(__CUDACC__)
 #define MIXPREC_HAS_ONEDNN() 1
 #else
 #define MIXPREC_HAS_ONEDNN() 0
