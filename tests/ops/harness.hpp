@@ -230,15 +230,6 @@ void for_each_policy(Body const& body) {
   one.template operator()<Mmcv<float16>>();
 }
 
-/// for_each_policy over those that an optimizer can train: its kernels update master weights in float, and ApexO3 has
-/// none.
-template <class Body>
-void for_each_trained_policy(Body const& body) {
-  for_each_policy([&]<class Policy>() {
-    if constexpr (Policy::parameter(ParameterKind::weight) == DType::float32) body.template operator()<Policy>();
-  });
-}
-
 /// The gradients of `Net` in double against central differences of its forward pass, some elements of each parameter.
 template <class Net>
 void check_differences(Case const& settings) {

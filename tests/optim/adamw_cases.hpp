@@ -20,6 +20,11 @@ void adamw_cases() {
     adamw_follows_pytorch<B, float, float, float>();
     adamw_follows_pytorch<B, float, float, bfloat16>();
   }
+  SUBCASE("follows PyTorch with 16-bit masters") {
+    adamw_follows_pytorch<B, float16, float16, float16>();
+    adamw_follows_pytorch<B, bfloat16, bfloat16, bfloat16>();
+    adamw_follows_pytorch<B, float16, float, float16>();
+  }
   SUBCASE("follows PyTorch with double masters") {
     adamw_follows_pytorch<B, double, double, float>();
     adamw_follows_pytorch<B, double, bfloat16, double>();
@@ -30,6 +35,7 @@ void adamw_cases() {
   SUBCASE("skips a step as a whole") {
     skips_as_a_whole<B, float, float16, float16>(AdamWOptions{});
     skips_as_a_whole<B, float, bfloat16, bfloat16>(AdamWOptions{.max_norm = 1.0});
+    skips_as_a_whole<B, float16, float16, float16>(AdamWOptions{});
     skips_as_a_whole<B, float, float, float>(AdamWOptions{});
   }
   SUBCASE("keeps padding zero") { keeps_padding_zero<B>(AdamWOptions{.weight_decay = 0.1}); }

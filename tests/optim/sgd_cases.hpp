@@ -22,6 +22,11 @@ void sgd_cases() {
     sgd_follows_pytorch<B, float, float, float>();
     sgd_follows_pytorch<B, float, float, bfloat16>();
   }
+  SUBCASE("follows PyTorch with 16-bit masters") {
+    sgd_follows_pytorch<B, float16, float16, float16>();
+    sgd_follows_pytorch<B, bfloat16, bfloat16, bfloat16>();
+    sgd_follows_pytorch<B, float16, float, float16>();
+  }
   SUBCASE("follows PyTorch with double masters") {
     sgd_follows_pytorch<B, double, double, float>();
     sgd_follows_pytorch<B, double, float16, double>();
@@ -33,6 +38,7 @@ void sgd_cases() {
   SUBCASE("skips a step as a whole") {
     skips_as_a_whole<B, float, float16, float16>(SgdOptions{.momentum = 0.9});
     skips_as_a_whole<B, float, bfloat16, bfloat16>(SgdOptions{.momentum = 0.9, .max_norm = 1.0});
+    skips_as_a_whole<B, float16, float16, float16>(SgdOptions{});
     skips_as_a_whole<B, float, float, float>(SgdOptions{});
     skips_as_a_whole<B, double, double, double>(SgdOptions{});
   }

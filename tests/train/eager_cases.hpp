@@ -140,13 +140,13 @@ std::string error_of(std::function<void()> const& action) {
 }
 
 TEST_CASE("the eager loop gives the parameters, running statistics, scale and schedule of Step, bit for bit") {
-  for_each_trained_policy([&]<class Policy>() {
+  for_each_policy([&]<class Policy>() {
     check_equal_to_step<Policy>(SgdOptions{.momentum = 0.9}, SgdOptions{.momentum = 0.9}, 0);
   });
 }
 
 TEST_CASE("clip_grad_norm clips as the optimizer's own max_norm does, bit for bit") {
-  for_each_trained_policy([&]<class Policy>() {
+  for_each_policy([&]<class Policy>() {
     check_equal_to_step<Policy>(SgdOptions{.max_norm = 0.05}, SgdOptions{}, 0.05);
     check_equal_to_step<Policy>(SgdOptions{.max_norm = 0.05}, SgdOptions{.max_norm = 0.5}, 0.05);
     check_equal_to_step<Policy>(SgdOptions{.max_norm = 0.05}, SgdOptions{.max_norm = 0.05}, 0);

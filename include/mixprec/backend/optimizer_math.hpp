@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstdint>
 #include <string>
-#include <type_traits>  // std::is_same_v
 
 #include <mixprec/backend/optimizer_arguments.hpp>
 #include <mixprec/config.hpp>
@@ -62,10 +61,8 @@ constexpr MIXPREC_HD A interpolate(A from, A to, A weight) {
 /// segment_alignment.
 template <class M, class G, class W>
 void check_segment(Segment<M, G, W> const& segment) {
-  static_assert(std::is_same_v<M, float> || std::is_same_v<M, double>,
-                "mixprec: optimizer: master weights are float or double. Keep the 16-bit type in the working copy.");
-  static_assert(sizeof(G) <= sizeof(M),
-                "mixprec: optimizer: gradients are wider than the master weights. Use double for both.");
+  static_assert(sizeof(G) <= sizeof(accumulator_t<M>),
+                "mixprec: optimizer: gradients are wider than the update's arithmetic. Use double master weights.");
   if (segment.size % segment_alignment != 0) {
     throw Error("optimizer: a segment has " + std::to_string(segment.size) + " elements, not a multiple of " +
                 std::to_string(segment_alignment) + ". Pad it with zeros.");

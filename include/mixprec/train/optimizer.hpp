@@ -15,7 +15,8 @@
 namespace mixprec::inline MIXPREC_ABI {
 
 /// An optimizer with `Options` for the parameters of model `M`. Parameters of no group have multipliers of 1.
-/// Precision: master weights, state and arithmetic in the policy's parameter dtype (float); gradients as stored.
+/// Precision: master weights and state in the policy's parameter dtype, arithmetic in its accumulator; gradients as
+/// stored.
 template <class M, class Options>
 class Optimizer {
  public:
@@ -114,7 +115,7 @@ class Optimizer {
     attempt.template operator()<Master, Low, Low>();
     if constexpr (!std::is_same_v<Low, Wide>) {
       attempt.template operator()<Master, Wide, Low>();
-      if constexpr (std::is_same_v<Master, Wide>) attempt.template operator()<Master, Wide, Wide>();
+      attempt.template operator()<Master, Wide, Wide>();
     }
     if constexpr (!std::is_same_v<Norm, Master> && !std::is_same_v<Norm, Wide>)
       attempt.template operator()<Norm, Norm, Norm>();

@@ -22,26 +22,28 @@ inline constexpr std::int64_t optimizer_grain = 4096;  // elements; a multiple o
 template <int States, class Rule, class M, class G, class W>
 void update_range(Rule const& rule, typename Rule::Run const& run, Segment<M, G, W> const& segment, std::int64_t begin,
                   std::int64_t end) {
+  using A = accumulator_t<M>;
   constexpr std::int64_t block = 512;
   for (std::int64_t first = begin; first < end; first += block) {
     std::int64_t const last = std::min(end, first + block);
     for (std::int64_t i = first; i < last; ++i) {
-      M parameter = segment.master[i];
-      M state1 = 0, state2 = 0;
+      A parameter = convert<A>(segment.master[i]);
+      A state1 = 0, state2 = 0;
       // Before the first step the states may hold anything: the rule starts them.
-      if constexpr (States > 0) state1 = rule.first ? M(0) : segment.state1[i];
-      if constexpr (States > 1) state2 = rule.first ? M(0) : segment.state2[i];
-      rule.template update<States>(run, convert<M>(segment.gradient[i]), parameter, state1, state2);
-      segment.master[i] = parameter;
-      if constexpr (States > 0) segment.state1[i] = state1;
-      if constexpr (States > 1) segment.state2[i] = state2;
+      if constexpr (States > 0) state1 = rule.first ? A(0) : convert<A>(segment.state1[i]);
+      if constexpr (States > 1) state2 = rule.first ? A(0) : convert<A>(segment.state2[i]);
+      rule.template update<States>(run, convert<A>(segment.gradient[i]), parameter, state1, state2);
+      segment.master[i] = convert<M>(parameter);
+      if constexpr (States > 0) segment.state1[i] = convert<M>(state1);
+      if constexpr (States > 1) segment.state2[i] = convert<M>(state2);
     }
     if (segment.working != nullptr) {
       for (std::int64_t i = first; i < last; ++i) segment.working[i] = convert<W>(segment.master[i]);
     }
     if (segment.ema != nullptr) {
       for (std::int64_t i = first; i < last; ++i) {
-        segment.ema[i] = interpolate<M>(segment.ema[i], segment.master[i], rule.ema_weight);
+        segment.ema[i] =
+            convert<M>(interpolate<A>(convert<A>(segment.ema[i]), convert<A>(segment.master[i]), rule.ema_weight));
       }
     }
   }
@@ -104,13 +106,14 @@ void check_gradients(Stream& stream, G const* gradient, std::int64_t n, bool nor
 
 /// One SGD step over a segment: unscale, clip, decay, momentum, parameter, working copy and EMA in one pass; nothing
 /// where the step is skipped. With max_norm, check_gradients(norm = true) runs first over all segments.
-/// Precision: arithmetic in M; learning rates and multipliers are combined in double; the working copy is rounded once.
+/// Precision: arithmetic in accumulator_t<M>; learning rates and multipliers are combined in double; the working copy
+/// is rounded once.
 template <class M, class G, class W>
 void sgd_update(Stream& stream, SgdSettings const& settings, Segment<M, G, W> const& segment, ScalerState const* scaler,
                 StepState const* step) {
   check_segment(segment);
   if (settings.check && scaler->found_inf > 0.0f) return;
-  auto const rule = SgdRule<M>::make(settings, *scaler, *step);
+  auto const rule = SgdRule<accumulator_t<M>>::make(settings, *scaler, *step);
   if (settings.momentum != 0.0) {
     detail::update_segment<1>(stream, rule, segment);
   } else {
@@ -124,7 +127,7 @@ void adamw_update(Stream& stream, AdamWSettings const& settings, Segment<M, G, W
                   ScalerState const* scaler, StepState const* step) {
   check_segment(segment);
   if (settings.check && scaler->found_inf > 0.0f) return;
-  detail::update_segment<2>(stream, AdamWRule<M>::make(settings, *scaler, *step), segment);
+  detail::update_segment<2>(stream, AdamWRule<accumulator_t<M>>::make(settings, *scaler, *step), segment);
 }
 
 /// Ends a step: moves the scale, counts the step as taken or skipped, and after a taken one advances the step count,

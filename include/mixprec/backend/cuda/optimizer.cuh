@@ -112,7 +112,8 @@ __global__ void __launch_bounds__(optimizer_threads)
 template <template <class> class RuleOf, int States, class Settings, class M, class G, class W>
 __global__ void __launch_bounds__(optimizer_threads)
     update_kernel(Settings settings, Segment<M, G, W> segment, ScalerState const* scaler, StepState const* step) {
-  using Rule = RuleOf<M>;
+  using A = accumulator_t<M>;
+  using Rule = RuleOf<A>;
   constexpr int width = vector_width<M, G, W>;
   static_assert(segment_alignment % width == 0, "mixprec: optimizer: a vector may not straddle two runs.");
   if (settings.check && scaler->found_inf > 0.0f) return;
@@ -156,8 +157,12 @@ __global__ void __launch_bounds__(optimizer_threads)
     }
 #pragma unroll
     for (int i = 0; i < width; ++i) {
-      rule.template update<States>(run, convert<M>(gradient.element[i]), parameter.element[i], state1.element[i],
-                                   state2.element[i]);
+      A value = convert<A>(parameter.element[i]);
+      A first_state = convert<A>(state1.element[i]), second_state = convert<A>(state2.element[i]);
+      rule.template update<States>(run, convert<A>(gradient.element[i]), value, first_state, second_state);
+      parameter.element[i] = convert<M>(value);
+      state1.element[i] = convert<M>(first_state);
+      state2.element[i] = convert<M>(second_state);
     }
     store(segment.master + at, parameter);
     if constexpr (States > 0) store(segment.state1 + at, state1);
@@ -172,7 +177,8 @@ __global__ void __launch_bounds__(optimizer_threads)
       auto average = load<width>(segment.ema + at);
 #pragma unroll
       for (int i = 0; i < width; ++i) {
-        average.element[i] = interpolate(average.element[i], parameter.element[i], rule.ema_weight);
+        average.element[i] = convert<M>(
+            interpolate<A>(convert<A>(average.element[i]), convert<A>(parameter.element[i]), rule.ema_weight));
       }
       store(segment.ema + at, average);
     }
@@ -217,7 +223,8 @@ void check_gradients(Stream& stream, G const* gradient, std::int64_t n, bool nor
 
 /// One SGD step over a segment: unscale, clip, decay, momentum, parameter, working copy and EMA in one pass; nothing
 /// where the step is skipped. With max_norm, check_gradients(norm = true) runs first over all segments.
-/// Precision: arithmetic in M; learning rates and multipliers are combined in double; the working copy is rounded once.
+/// Precision: arithmetic in accumulator_t<M>; learning rates and multipliers are combined in double; the working copy
+/// is rounded once.
 template <class M, class G, class W>
 void sgd_update(Stream& stream, SgdSettings const& settings, Segment<M, G, W> const& segment, ScalerState const* scaler,
                 StepState const* step) {
