@@ -24,6 +24,7 @@ namespace mp = mixprec;
 using Clock = std::chrono::steady_clock;
 
 constexpr std::int64_t image = 28, classes = 10;
+constexpr int width = 32, blocks = 2, stages = 1;
 constexpr std::size_t batches = 4;
 
 struct Options {
@@ -46,8 +47,6 @@ using Backend = mp::Cpu;
 
 template <>
 struct Machine<mp::Cpu> {
-  static constexpr int width = 16, stages = 3;
-
   static std::int64_t memory_in_use() { return 0; }
   static void profile(bool) {}
 
@@ -78,8 +77,6 @@ using Backend = mp::Cuda;
 
 template <>
 struct Machine<mp::Cuda> {
-  static constexpr int width = 32, stages = 1;
-
   /// Of all processes together.
   static std::int64_t memory_in_use() {
     std::size_t free = 0, total = 0;
@@ -148,7 +145,7 @@ std::int64_t planned_bytes(std::int64_t batch) {
 template <class Policy, class B, class Scaler>
 class Trainer {
  public:
-  using Net = mp::models::SmallResNet<Machine<B>::width, 2, 10, 1, Machine<B>::stages>;
+  using Net = mp::models::SmallResNet<width, blocks, classes, 1, stages>;
 
   Trainer(Options const& options, Scaler const& scaler)
       : options_(options),
@@ -231,9 +228,9 @@ class Trainer {
     if constexpr (B::captures) line.add("memory_info_bytes", Machine<B>::memory_in_use() - memory_before_);
     line.add("parameters", parameters)
         .add("convolutions", convolutions)
-        .add("width", std::int64_t{Machine<B>::width})
-        .add("stages", std::int64_t{Machine<B>::stages})
-        .add("blocks", std::int64_t{2})
+        .add("width", std::int64_t{width})
+        .add("stages", std::int64_t{stages})
+        .add("blocks", std::int64_t{blocks})
         .add("image", image)
         .add("loss_first", first_loss_, 4)
         .add("loss_last", step_.loss(), 4);

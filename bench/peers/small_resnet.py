@@ -289,7 +289,7 @@ def parse(arguments):
     parser.add_argument("--serve", metavar="MODE", choices=tuple(MODES), help="prepare one mode, obey stdin")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--stages", type=int, default=3)
+    parser.add_argument("--stages", type=int, default=1)
     parser.add_argument("--blocks", type=int, default=2)
     parser.add_argument("--image", type=int, default=28, help="height and width of the images")
     parser.add_argument("--channels", type=int, default=1)

@@ -147,7 +147,7 @@ void batch_norm_statistics(Stream& stream, std::int64_t rows, std::int64_t c, X 
       total_mean += delta * added / (count + added);
       total_m2 += moments[chunk * 2 * c + c + j] + delta * delta * count * added / (count + added);
     }
-    double const variance = std::max(0.0, total_m2 / n);
+    double const variance = total_m2 < 0 ? 0 : total_m2 / n;  // NaN stays NaN
     mean[j] = static_cast<Acc>(total_mean);
     invstd[j] = static_cast<Acc>(1.0 / std::sqrt(variance + eps));
     if (running_mean != nullptr) {
