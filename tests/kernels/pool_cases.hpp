@@ -151,6 +151,49 @@ MIXPREC_KERNEL_TEST("layout changes move every element to its place and back") {
   }
 }
 
+MIXPREC_KERNEL_TEST("adaptive average pooling averages PyTorch's bins and its gradient is the transpose") {
+  AdaptivePoolGeometry const geometries[] = {{2, 3, {7, 3}, {9, 2}},    {1, 16, {6, 6}, {6, 6}},
+                                             {3, 70, {13, 6}, {11, 6}}, {1, 264, {64, 1}, {33, 1}},
+                                             {2, 8, {2, 5}, {3, 4}},    {1, 1, {1, 1}, {1, 3}}};
+  for (AdaptivePoolGeometry const& g : geometries) {
+    INFO("c " << g.c << " " << g.rows.extent << " x " << g.columns.extent << " to " << g.rows.bins << " x "
+              << g.columns.bins);
+    for_each_dtype<TestBackend>([&]<class T>() {
+      auto const values = normal_values<T>(g.inputs(), 63), upstream = normal_values<T>(g.outputs(), 64);
+      Buffer<TestBackend, T> x(stream, values), y(stream, g.outputs()), dy(stream, upstream), dx(stream, g.inputs());
+      adaptive_avg_pool2d_forward(stream, g, static_cast<T const*>(x), y.get());
+      adaptive_avg_pool2d_backward(stream, g, static_cast<T const*>(dy), dx.get());
+      std::vector<Expected> means(upstream.size(), {0, 0}), gradients(values.size(), {0, 0});
+      auto const bounds = [](AdaptiveAxis const& axis, std::int64_t bin) {  // PyTorch's formula in floating point
+        double const part = static_cast<double>(axis.extent) / static_cast<double>(axis.bins);
+        return std::pair{static_cast<std::int64_t>(std::floor(static_cast<double>(bin) * part + 1e-9)),
+                         static_cast<std::int64_t>(std::ceil(static_cast<double>(bin + 1) * part - 1e-9))};
+      };
+      for (std::int64_t n = 0; n < g.n; ++n)
+        for (std::int64_t p = 0; p < g.rows.bins; ++p)
+          for (std::int64_t q = 0; q < g.columns.bins; ++q) {
+            auto const [top, bottom] = bounds(g.rows, p);
+            auto const [left, right] = bounds(g.columns, q);
+            double const size = static_cast<double>((bottom - top) * (right - left));
+            for (std::int64_t h = top; h < bottom; ++h)
+              for (std::int64_t w = left; w < right; ++w)
+                for (std::int64_t c = 0; c < g.c; ++c) {
+                  std::int64_t const to = ((n * g.rows.bins + p) * g.columns.bins + q) * g.c + c;
+                  std::int64_t const from = ((n * g.rows.extent + h) * g.columns.extent + w) * g.c + c;
+                  auto& mean = means[static_cast<std::size_t>(to)];
+                  auto& gradient = gradients[static_cast<std::size_t>(from)];
+                  mean.value += at(values, from) / size;
+                  mean.error += sum_error<T>(static_cast<std::int64_t>(size) + 1) * std::abs(at(values, from)) / size;
+                  gradient.value += at(upstream, to) / size;
+                  gradient.error += 8 * arithmetic<T> * std::abs(at(upstream, to)) / size;
+                }
+          }
+      check_close(y.read(), means);
+      check_close(dx.read(), gradients);
+    });
+  }
+}
+
 MIXPREC_KERNEL_TEST("permute follows its order of axes, up to six of them") {
   std::int64_t const extents[6] = {2, 3, 1, 4, 5, 7};
   for (int const rank : {1, 2, 3, 6}) {

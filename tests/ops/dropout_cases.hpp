@@ -66,5 +66,35 @@ TEST_CASE("dropout in evaluation is the identity") {
   CHECK(outcome.rows.size() == 1);
 }
 
+struct ChannelsCase {
+  static inline Shape<4> now{{1, 1, 1, 1}};
+  Parameter<4> input{now};
+  MIXPREC_MODULE(input)
+  constexpr auto operator()(auto const& x) const { return dropout2d(leaf<Fp16Op>(x, input), 0.25); }
+};
+
+TEST_CASE("dropout2d has one mask on every backend and under every policy, in forward and in backward") {
+  for (Shape<4> const& shape : {Shape{3, 16, 4, 5}, Shape{5, 3, 2, 7}, Shape{2, 130, 1, 1}}) {
+    ChannelsCase::now = shape;
+    check_op<ChannelsCase, TestBackend>({.seed = 6});
+  }
+}
+
+TEST_CASE("dropout2d drops whole channels of single images, and the expected share of them") {
+  ChannelsCase::now = Shape{40, 50, 2, 3};
+  Values const output =
+      run<ChannelsCase, Amp<float16>, TestBackend>({.seed = 7}, {{"input", ones(12000)}}, false).output;
+  std::size_t dropped = 0, mixed = 0;
+  for (std::size_t image = 0; image < 40; ++image)
+    for (std::size_t channel = 0; channel < 50; ++channel) {
+      std::size_t zeros = 0;
+      for (std::size_t pixel = 0; pixel < 6; ++pixel) zeros += output[(image * 6 + pixel) * 50 + channel] == 0 ? 1 : 0;
+      dropped += zeros == 6 ? 1 : 0;
+      mixed += zeros > 0 && zeros < 6 ? 1 : 0;
+    }
+  CHECK(mixed == 0);
+  CHECK(std::abs(static_cast<double>(dropped) / 2000 - 0.25) < 5 * std::sqrt(0.25 * 0.75 / 2000));
+}
+
 }  // namespace
 }  // namespace mixprec::test

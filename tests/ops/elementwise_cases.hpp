@@ -24,6 +24,12 @@ struct MulCase {
   constexpr auto operator()(auto const& x) const { return leaf<FollowOp>(x, a) * leaf<Fp16Op>(x, b); }
 };
 
+struct ScaleCase {
+  Parameter<2> a{Shape{5, 13}};
+  MIXPREC_MODULE(a)
+  constexpr auto operator()(auto const& x) const { return -0.4 * leaf<Fp16Op>(x, a); }
+};
+
 struct CastCase {
   Parameter<2> a{Shape{5, 13}};
   MIXPREC_MODULE(a)
@@ -43,6 +49,10 @@ TEST_CASE("add of two dtypes agrees with the oracle under every policy") {
 
 TEST_CASE("mul of two dtypes agrees with the oracle under every policy") {
   check_op<MulCase, TestBackend>({.seed = 3});
+}
+
+TEST_CASE("a product with a number agrees with the oracle under every policy") {
+  check_op<ScaleCase, TestBackend>({.seed = 5});
 }
 
 TEST_CASE("a cast and its gradient agree with the oracle under every policy") {

@@ -50,5 +50,28 @@ TEST_CASE("global average pooling agrees with the oracle under every policy") {
   check_op<GlobalPoolCase, TestBackend>({.seed = 2, .terms = 24});
 }
 
+struct Grid {
+  Shape<4> input;
+  int height, width;
+};
+
+struct AdaptivePoolCase {
+  static inline Grid now{Shape{1, 1, 1, 1}, 1, 1};
+  Parameter<4> input{now.input};
+  MIXPREC_MODULE(input)
+  constexpr auto operator()(auto const& x) const {
+    return adaptive_avg_pool2d(leaf<Fp16Op>(x, input), now.height, now.width);
+  }
+};
+
+TEST_CASE("adaptive average pooling agrees with the oracle under every policy, bins that overlap and repeat included") {
+  for (Grid const& grid :
+       {Grid{Shape{2, 3, 7, 9}, 3, 2}, Grid{Shape{1, 8, 6, 6}, 1, 1}, Grid{Shape{1, 16, 5, 4}, 6, 6}}) {
+    INFO("grid " << grid.height << " by " << grid.width);
+    AdaptivePoolCase::now = grid;
+    check_op<AdaptivePoolCase, TestBackend>({.seed = 3, .terms = 36});
+  }
+}
+
 }  // namespace
 }  // namespace mixprec::test

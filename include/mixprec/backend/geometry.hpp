@@ -38,4 +38,34 @@ struct PoolGeometry {
   constexpr std::int64_t outputs() const { return n * p * q * c; }
 };
 
+/// One axis of adaptive pooling: bin i of `bins` covers [begin(i), end(i)) of `extent`; neighbours may overlap by one.
+/// Source: torch.nn.AdaptiveAvgPool2d, floor(i extent / bins) and ceil((i + 1) extent / bins).
+struct AdaptiveAxis {
+  std::int64_t extent, bins;
+
+  constexpr MIXPREC_HD std::int64_t begin(std::int64_t bin) const { return bin * extent / bins; }
+  constexpr MIXPREC_HD std::int64_t end(std::int64_t bin) const { return ((bin + 1) * extent + bins - 1) / bins; }
+  constexpr MIXPREC_HD std::int64_t size(std::int64_t bin) const { return end(bin) - begin(bin); }
+  /// The bins that cover `at` are first_over(at) ... last_over(at).
+  constexpr MIXPREC_HD std::int64_t first_over(std::int64_t at) const {
+    std::int64_t bin = at * bins / extent;
+    while (bin > 0 && end(bin - 1) > at) --bin;
+    return bin;
+  }
+  constexpr MIXPREC_HD std::int64_t last_over(std::int64_t at) const {
+    std::int64_t bin = at * bins / extent;
+    while (bin + 1 < bins && begin(bin + 1) <= at) ++bin;
+    return bin;
+  }
+};
+
+/// x: (N,H,W,C), y: (N,P,Q,C); bin (p, q) of y averages its part of x.
+struct AdaptivePoolGeometry {
+  std::int64_t n, c;
+  AdaptiveAxis rows, columns;
+
+  constexpr std::int64_t inputs() const { return n * rows.extent * columns.extent * c; }
+  constexpr std::int64_t outputs() const { return n * rows.bins * columns.bins * c; }
+};
+
 }  // namespace mixprec::inline MIXPREC_ABI

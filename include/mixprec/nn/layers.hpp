@@ -4,6 +4,7 @@
 
 #include <mixprec/nn/folding.hpp>
 #include <mixprec/nn/module.hpp>
+#include <mixprec/ops/adaptive_pool.hpp>
 #include <mixprec/ops/conv2d.hpp>
 #include <mixprec/ops/dropout.hpp>
 #include <mixprec/ops/elementwise.hpp>
@@ -154,6 +155,15 @@ struct AvgPool2d : Stateless {
   }
 };
 
+/// (N,C,H,W) -> (N,C,Height,Width). torch.nn.AdaptiveAvgPool2d.
+template <int Height, int Width = Height>
+struct AdaptiveAvgPool2d : Stateless {
+  static_assert(Height > 0 && Width > 0, "mixprec: AdaptiveAvgPool2d: the grid has at least one row and one column.");
+  constexpr auto operator()(any_value auto const& x) const {
+    return apply(ops::AdaptiveAvgPool2d{{}, Height, Width}, own_place(*this), x);
+  }
+};
+
 /// (N,C,H,W) -> (N,C): torch.nn.AdaptiveAvgPool2d(1) and Flatten.
 struct GlobalAvgPool2d : Stateless {
   constexpr auto operator()(any_value auto const& x) const {
@@ -169,6 +179,17 @@ struct Dropout : Stateless {
       "mixprec: Dropout: the probability is given in thousandths and lies in [0, 1000). Dropout<500> drops half.");
   constexpr auto operator()(any_value auto const& x) const {
     return dropout(x, Thousandths / 1000.0, own_place(*this));
+  }
+};
+
+/// Dropout of whole channels. torch.nn.Dropout2d.
+template <int Thousandths = 500>
+struct Dropout2d : Stateless {
+  static_assert(
+      Thousandths >= 0 && Thousandths < 1000,
+      "mixprec: Dropout2d: the probability is given in thousandths and lies in [0, 1000). Dropout2d<500> drops half.");
+  constexpr auto operator()(any_value auto const& x) const {
+    return dropout2d(x, Thousandths / 1000.0, own_place(*this));
   }
 };
 

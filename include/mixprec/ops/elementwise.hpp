@@ -72,6 +72,26 @@ struct Mul : SameShape {
   }
 };
 
+/// x times a constant. Precision: follows x; the product in the accumulator type. Backward: dy times it; keeps nothing.
+struct Scale : OpBase {
+  using precision = FollowOp;
+  static constexpr char const* name = "scale";
+  double factor = 1;
+
+  template <int Rank>
+  constexpr Shaped<Rank> shape(Shape<Rank> x) const {
+    return x;
+  }
+  constexpr Keeps keeps(unsigned) const { return {}; }
+  void forward(auto& session, auto& y, auto&, auto const& x) const {
+    scale(session.stream(), x.data(), factor, y.data(), y.size());
+  }
+  void backward(auto& session, auto const& context, auto& gradients) const {
+    auto const& dx = std::get<0>(gradients);
+    scale(session.stream(), context.gradient.data(), factor, dx.data(), dx.size());
+  }
+};
+
 }  // namespace ops
 
 /// torch.nn.functional.relu.
@@ -86,6 +106,9 @@ template <any_value A, any_value B>
 constexpr auto mul(A const& a, B const& b) {
   return apply(ops::Mul{}, a.place(), a, b);
 }
+/// torch.mul by a number. Scalars too: 0.4 * loss.
+constexpr auto operator*(double factor, any_value auto const& x) { return apply(ops::Scale{{}, factor}, x.place(), x); }
+constexpr auto operator*(any_value auto const& x, double factor) { return factor * x; }
 constexpr auto operator+(any_value auto const& a, any_value auto const& b) { return mixprec::add(a, b); }
 constexpr auto operator*(any_value auto const& a, any_value auto const& b) { return mixprec::mul(a, b); }
 

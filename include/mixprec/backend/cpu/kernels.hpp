@@ -2,6 +2,7 @@
 // Every CPU kernel of docs/kernels.md but the optimizer's.
 #pragma once
 
+#include <mixprec/backend/cpu/adaptive_pool.hpp>
 #include <mixprec/backend/cpu/batch_norm.hpp>
 #include <mixprec/backend/cpu/capability.hpp>
 #include <mixprec/backend/cpu/concat.hpp>

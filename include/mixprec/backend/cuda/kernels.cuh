@@ -2,6 +2,7 @@
 // Every kernel of the CUDA backend, for programs that compile with nvcc. docs/kernels.md is their contract.
 #pragma once
 
+#include <mixprec/backend/cuda/adaptive_pool.cuh>
 #include <mixprec/backend/cuda/batch_norm.cuh>
 #include <mixprec/backend/cuda/concat.cuh>
 #include <mixprec/backend/cuda/conv2d.hpp>
