@@ -11,23 +11,18 @@ namespace mixprec_test {
 
 using Names = std::vector<std::string>;
 
-struct Collected {
-  Names state;    // parameters and buffers, in the order of state_dict
-  Names modules;  // the root is ""
-  Names frozen;   // parameters without a gradient
+struct Collected : mixprec::nn::ModulePaths {  // the root is ""
+  Names state;                                 // parameters and buffers, in the order of state_dict
+  Names frozen;                                // parameters without a gradient
 
-  int add_module(mixprec::nn::Path const& path) {
-    modules.emplace_back(path.view());
-    return static_cast<int>(modules.size()) - 1;
-  }
   template <int Rank>
-  int parameter(mixprec::nn::Path const& path, mixprec::Parameter<Rank> const& parameter, mixprec::Initial) {
-    state.emplace_back(path.view());
-    if (parameter.frozen) frozen.emplace_back(path.view());
+  int parameter(mixprec::nn::Name name, mixprec::Parameter<Rank> const& parameter, mixprec::Initial) {
+    state.push_back(path_of(name));
+    if (parameter.frozen) frozen.push_back(state.back());
     return static_cast<int>(state.size()) - 1;
   }
-  int buffer(mixprec::nn::Path const& path, mixprec::Buffer const&) {
-    state.emplace_back(path.view());
+  int buffer(mixprec::nn::Name name, mixprec::Buffer const&) {
+    state.push_back(path_of(name));
     return static_cast<int>(state.size()) - 1;
   }
 };

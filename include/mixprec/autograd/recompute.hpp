@@ -70,21 +70,20 @@ struct RecomputeNode final : TapeNode<B> {
 
 /// Its twin in the trace, where only memory matters.
 template <class Block, class X>
-struct RecomputeReplay final : Session<Meta>::Replay {
-  using Replay = Session<Meta>::Replay;
-  constexpr RecomputeReplay(Block const& the_block, X const& input, ForwardState const& before)
-      : Replay{run_block, destroy_block}, block(the_block), x(input), state(before) {}
-
-  static constexpr GradientSlot run_block(Replay& self, Session<Meta>& session) {
-    auto const& node = static_cast<RecomputeReplay const&>(self);
-    SecondRun<Meta> const guard(session, node.state);
-    return node.block(node.x).slot();
-  }
-  static constexpr void destroy_block(Replay* self) { delete static_cast<RecomputeReplay*>(self); }
-
+struct RecomputeTraceNode : Trace::Node {
   Block block;
   X x;
   ForwardState state;
+  GradientSlot slot;
+
+  static constexpr void run_node(Trace::Node& self, Trace& session) {
+    auto const& node = static_cast<RecomputeTraceNode const&>(self);
+    std::int64_t const gradient = session.take_gradient(node.slot);
+    if (gradient == 0) return;
+    SecondRun<Meta> const guard(session, node.state);
+    session.give_gradient(node.block(node.x).slot(), gradient);
+  }
+  static constexpr void destroy_node(Trace::Node* self) { delete static_cast<RecomputeTraceNode*>(self); }
 };
 
 }  // namespace detail
@@ -104,14 +103,12 @@ constexpr auto recompute(Block const& block, Value<B, T, Rank, Channels, Policy>
     detail::WithoutTape<B> const guard(session);
     return block(x);
   }();
-  bool const first = x.tensor().storage().keep();
-  if (first && session.recording()) session.record_kept(static_cast<std::int64_t>(x.tensor().storage().bytes()));
+  auto const kept = static_cast<std::int64_t>(x.tensor().storage().keep());
+  if (session.recording()) session.record_kept(kept);
   GradientSlot const slot = session.new_slot();
   if constexpr (std::is_same_v<B, Meta>) {
-    typename Session<Meta>::Node node;
-    node.result = slot.index;
-    node.replay = new detail::RecomputeReplay<Block, X>(block, x, before);
-    session.push_node(node);
+    using Node = detail::RecomputeTraceNode<Block, X>;
+    session.push_node(new Node{{Node::run_node, Node::destroy_node}, block, x, before, slot});
   } else {
     session.push_node(std::make_unique<detail::RecomputeNode<B, Block, X, Y>>(block, x, before, slot, y.shape()));
   }

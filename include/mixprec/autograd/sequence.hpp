@@ -21,8 +21,7 @@ class Sequence {
 
   constexpr int push_back(T const& item) {
     if (size_ == capacity_) grow();
-    items_[size_] = item;
-    return size_++;
+    return items_[size_] = item, size_++;
   }
   constexpr void resize(int size) {
     while (size_ < size) push_back(T{});

@@ -38,23 +38,31 @@ class Storage<Meta> {
  public:
   constexpr Storage() = default;
   constexpr Storage(Session<Meta>& session, std::int64_t bytes);
-  constexpr Storage(Storage const& other);
-  constexpr Storage(Storage&& other) noexcept : session_(other.session_), id_(other.id_) { other.id_ = -1; }
+  constexpr Storage(Storage const& other) : block_(other.block_) {
+    if (block_ != nullptr) ++block_->references;
+  }
+  constexpr Storage(Storage&& other) noexcept : block_(other.block_) { other.block_ = nullptr; }
   constexpr Storage& operator=(Storage other) noexcept {
-    Session<Meta>* const session = session_;
-    int const id = id_;
-    session_ = other.session_, id_ = other.id_;
-    other.session_ = session, other.id_ = id;
+    Block* const block = block_;
+    block_ = other.block_, other.block_ = block;
     return *this;
   }
-  constexpr ~Storage();
-  constexpr int id() const { return id_; }
-  constexpr std::int64_t bytes() const;
-  constexpr bool keep() const;
+  constexpr ~Storage() {
+    if (block_ != nullptr && --block_->references == 0) free();
+  }
+  constexpr std::int64_t keep() const {
+    return block_ == nullptr || block_->kept ? 0 : (block_->kept = true, block_->bytes);
+  }
 
  private:
-  Session<Meta>* session_ = nullptr;
-  int id_ = -1;
+  struct Block {
+    Session<Meta>* session;
+    std::int64_t bytes, rounded;
+    int references;
+    bool kept;
+  };
+  constexpr void free();
+  Block* block_ = nullptr;
 };
 
 template <class T, int Rank>
@@ -64,8 +72,10 @@ class Tensor<Meta, T, Rank> {
   using dtype = T;
   static constexpr int rank = Rank;
   constexpr Tensor() = default;
-  constexpr explicit Tensor(Shape<Rank> shape, Storage<Meta> storage = {})
-      : shape_(shape), storage_(static_cast<Storage<Meta>&&>(storage)) {}
+  constexpr explicit Tensor(Shape<Rank> const& shape) : shape_(shape) {}
+  constexpr Tensor(Session<Meta>& session, Shape<Rank> const& shape)
+      : shape_(shape), storage_(session, shape.size() * static_cast<std::int64_t>(sizeof(T))) {}
+  constexpr Tensor(Shape<Rank> const& shape, Storage<Meta> const& storage) : shape_(shape), storage_(storage) {}
   constexpr Shape<Rank> const& shape() const { return shape_; }
   constexpr std::int64_t size() const { return shape_.size(); }
   constexpr Storage<Meta> const& storage() const { return storage_; }
@@ -79,18 +89,22 @@ class Tensor<Meta, T, Rank> {
   Storage<Meta> storage_;
 };
 
+/// A tensor without memory, as which the trace sees every parameter.
+template <class T, int Rank>
+inline constexpr Tensor<Meta, T, Rank> traced_parameter{};
+
 /// The trace. A forward pass over Meta values fills it; `backward` then replays the tape's memory.
 template <>
 class Session<Meta> {
  public:
-  static constexpr int max_operands = 8;
-
   constexpr Session() = default;
   Session(Session const&) = delete;
   Session& operator=(Session const&) = delete;
   constexpr ~Session() {
-    for (int index = 0; index < nodes_.size(); ++index)
-      if (Replay* const block = nodes_[index].replay) block->destroy(block);
+    while (Node* const node = tape_) {
+      tape_ = node->before;
+      node->destroy(node);
+    }
   }
 
   // What apply and modules ask of every session.
@@ -106,64 +120,44 @@ class Session<Meta> {
   constexpr void record_kept(std::int64_t bytes) {
     if (rows_.size() > 0) rows_[rows_.size() - 1].kept_bytes += bytes;
   }
-  constexpr GradientSlot new_slot() { return {GradientSlot::Kind::value, slots_.push_back(-1)}; }
+  constexpr GradientSlot new_slot() { return {GradientSlot::Kind::value, gradients_.push_back(0)}; }
 
   template <class T, int Rank>
-  constexpr Tensor<Meta, T, Rank> allocate(Shape<Rank> shape) {
-    return Tensor<Meta, T, Rank>(shape, Storage<Meta>(*this, shape.size() * static_cast<std::int64_t>(sizeof(T))));
+  constexpr Tensor<Meta, T, Rank> allocate(Shape<Rank> const& shape) {
+    return Tensor<Meta, T, Rank>(*this, shape);
   }
   template <class T, int Rank>
-  constexpr Tensor<Meta, T, Rank> parameter(Parameter<Rank> const& parameter) {
-    if (state_.replaying) return Tensor<Meta, T, Rank>(parameter.shape);
-    uses_.resize(parameter.id + 1);
-    ParameterUse& use = uses_[parameter.id];
-    use.dtype = use.count == 0 ? dtype_of_v<T> : promote(use.dtype, dtype_of_v<T>);
-    ++use.count;
-    return Tensor<Meta, T, Rank>(parameter.shape);
+  constexpr Tensor<Meta, T, Rank> const& parameter(Parameter<Rank> const& parameter) {
+    if (!state_.replaying) {
+      uses_.resize(parameter.id + 1);
+      ParameterUse& use = uses_[parameter.id];
+      use.dtype = use.count++ == 0 ? dtype_of_v<T> : promote(use.dtype, dtype_of_v<T>);
+    }
+    return traced_parameter<T, Rank>;
   }
   template <int Rank>
   constexpr void mismatch(Place place, char const* op, Shaped<Rank> const& shaped) {
     if (mismatch_.what == nullptr) mismatch_ = {place, op, shaped.mismatch, shaped.expected, shaped.received};
   }
 
-  /// A block that backward runs again (autograd/recompute.hpp). Owned by its node.
-  /// Pointers to functions in place of virtual ones, which nvcc 13 cannot evaluate in constant expressions.
-  struct Replay {
-    GradientSlot (*run)(Replay& self,
-                        Session& session);  // puts the block's nodes on the tape; returns its result's slot
-    void (*destroy)(Replay* self);
-  };
-
-  /// One node of the tape, as sizes.
+  /// What backward visits. Pointers to functions in place of virtual ones, which nvcc 13 cannot evaluate in constant
+  /// expressions.
   struct Node {
-    int result = -1;  // slot
-    std::int64_t result_gradient_bytes = 0;
-    int operand_count = 0, kept_count = 0;
-    GradientSlot operands[max_operands]{};
-    std::int64_t gradient_bytes[max_operands]{};
-    int kept[max_operands]{};
-    Replay* replay = nullptr;
+    void (*run)(Node& self, Session& session);
+    void (*destroy)(Node* self);
+    Node* before = nullptr;
   };
-  constexpr void push_node(Node const& node) {
-    for (int index = 0; index < node.kept_count; ++index)
-      if (node.kept[index] >= 0) ++storages_[node.kept[index]].references;
-    nodes_.push_back(node);
-  }
+  /// Takes a node that `new` has made.
+  constexpr void push_node(Node* node) { node->before = tape_, tape_ = node; }
 
   /// Replays backward from `loss`: which gradients are allocated, added and freed, in the tape's order.
-  /// `direct(id)` says whether a parameter's gradient is written into its arena or needs a temporary.
-  template <class Direct>
-  constexpr void backward(int loss, std::int64_t loss_bytes, Direct direct) {
-    slots_[loss] = acquire(loss_bytes);
-    while (nodes_.size() > 0) {
-      Node const& node = nodes_.pop_back();
-      if (node.replay != nullptr) {
-        replay(node.replay, node.result);
-        continue;
-      }
-      if (slots_[node.result] >= 0) replay_gradients(node, direct);
-      for (int kept = 0; kept < node.kept_count; ++kept)
-        if (node.kept[kept] >= 0) release(node.kept[kept]);
+  constexpr void backward(GradientSlot loss, std::int64_t loss_bytes, bool accumulates) {
+    accumulates_ = accumulates;
+    gradients_[loss.index] = acquire(loss_bytes);
+    while (Node* const node = tape_) {
+      tape_ = node->before;
+      node->run(*node, *this);
+      node->destroy(node);
     }
   }
 
@@ -173,84 +167,90 @@ class Session<Meta> {
   constexpr std::int64_t live() const { return live_; }
   constexpr std::int64_t high_water() const { return high_water_; }
 
-  // Called by Storage.
-  constexpr int acquire(std::int64_t bytes) {
+  // Called by storages and nodes. Gradients are rounded bytes; 0 where none has arrived.
+  constexpr std::int64_t acquire(std::int64_t bytes) {
     auto const rounded = static_cast<std::int64_t>(arena_rounded(static_cast<std::size_t>(bytes)));
-    live_ += rounded;
-    if (live_ > high_water_) high_water_ = live_;
-    return storages_.push_back({bytes, rounded, 1, false});
+    if ((live_ += rounded) > high_water_) high_water_ = live_;
+    return rounded;
   }
-  constexpr void retain(int id) { ++storages_[id].references; }
-  constexpr void release(int id) {
-    if (--storages_[id].references == 0) live_ -= storages_[id].rounded;
+  constexpr void release(std::int64_t rounded) { live_ -= rounded; }
+  constexpr std::int64_t take_gradient(GradientSlot slot) {
+    std::int64_t const gradient = gradients_[slot.index];
+    gradients_[slot.index] = 0;
+    return gradient;
   }
-  constexpr std::int64_t bytes(int id) const { return storages_[id].bytes; }
-  constexpr bool keep(int id) {
-    bool const first = !storages_[id].kept;
-    storages_[id].kept = true;
-    return first;
+  constexpr void give_gradient(GradientSlot slot, std::int64_t gradient) {
+    if (slot.needed() && gradients_[slot.index] == 0) {
+      gradients_[slot.index] = gradient;
+    } else {
+      release(gradient);
+    }
+  }
+  /// Memory for the gradient of one operand. Returns what is temporary in it: all where it is added to another.
+  constexpr std::int64_t begin_gradient(GradientSlot slot, std::int64_t bytes) {
+    if (slot.kind == GradientSlot::Kind::parameter) return is_direct(uses_[slot.index]) ? 0 : acquire(bytes);
+    if (!slot.needed()) return 0;
+    std::int64_t& gradient = gradients_[slot.index];
+    return gradient != 0 ? acquire(bytes) : (gradient = acquire(bytes), 0);
   }
 
  private:
-  struct Block {
-    std::int64_t bytes = 0, rounded = 0;
-    int references = 0;
-    bool kept = false;
-  };
-
-  template <class Direct>
-  constexpr void replay_gradients(Node const& node, Direct direct) {
-    int temporaries[max_operands];
-    for (int operand = 0; operand < node.operand_count; ++operand) {
-      GradientSlot const slot = node.operands[operand];
-      temporaries[operand] = -1;
-      if (slot.kind == GradientSlot::Kind::value && slots_[slot.index] < 0) {
-        slots_[slot.index] = acquire(node.gradient_bytes[operand]);
-      } else if (slot.kind == GradientSlot::Kind::value ||
-                 (slot.kind == GradientSlot::Kind::parameter && !direct(slot.index))) {
-        temporaries[operand] = acquire(node.gradient_bytes[operand]);
-      }
-    }
-    for (int operand = 0; operand < node.operand_count; ++operand)
-      if (temporaries[operand] >= 0) release(temporaries[operand]);
-    release(slots_[node.result]);
-    slots_[node.result] = -1;
-  }
-  constexpr void replay(Replay* block, int result) {
-    int const gradient = slots_[result];
-    if (gradient >= 0) {
-      slots_[result] = -1;
-      GradientSlot const inner = block->run(*block, *this);
-      if (inner.needed() && slots_[inner.index] < 0) {
-        slots_[inner.index] = gradient;
-      } else {
-        release(gradient);
-      }
-    }
-    block->destroy(block);
+  /// True where a parameter's gradient is written where it belongs.
+  constexpr bool is_direct(ParameterUse const& use) const {
+    return use.count == 1 && (!accumulates_ || use.dtype == accumulator_of(use.dtype));
   }
 
   Sequence<PlanRow> rows_;
-  Sequence<Node> nodes_;
-  Sequence<Block> storages_;
-  Sequence<int> slots_;  // the storage of each value's gradient while it lives
+  Node* tape_ = nullptr;  // the last one
+  Sequence<std::int64_t> gradients_;
   Sequence<ParameterUse> uses_;
   TraceMismatch mismatch_;
   std::int64_t live_ = 0, high_water_ = 0;
   ForwardState state_;
+  bool accumulates_ = false;
 };
 
 using Trace = Session<Meta>;
 
 constexpr Storage<Meta>::Storage(Session<Meta>& session, std::int64_t bytes)
-    : session_(&session), id_(session.acquire(bytes)) {}
-constexpr Storage<Meta>::Storage(Storage const& other) : session_(other.session_), id_(other.id_) {
-  if (id_ >= 0) session_->retain(id_);
+    : block_(new Block{&session, bytes, session.acquire(bytes), 1, false}) {}
+constexpr void Storage<Meta>::free() {
+  block_->session->release(block_->rounded);
+  delete block_;
 }
-constexpr Storage<Meta>::~Storage() {
-  if (id_ >= 0) session_->release(id_);
-}
-constexpr std::int64_t Storage<Meta>::bytes() const { return id_ < 0 ? 0 : session_->bytes(id_); }
-constexpr bool Storage<Meta>::keep() const { return id_ >= 0 && session_->keep(id_); }
+
+namespace detail {
+
+/// Memory that an op keeps. It stands below the op on the tape, so that backward lets go of it behind the op. Not in
+/// the op's node, because nvcc 13 destroys only the first element of an array there.
+struct KeptNode : Trace::Node {
+  Storage<Meta> storage;
+
+  static constexpr void run_node(Trace::Node&, Trace&) {}
+  static constexpr void destroy_node(Trace::Node* self) { delete static_cast<KeptNode*>(self); }
+};
+
+/// An op on the trace's tape: its operands' gradients, as sizes.
+template <int Operands>
+struct TraceNode : Trace::Node {
+  struct Operand {
+    GradientSlot slot;
+    std::int64_t bytes;
+  };
+  GradientSlot slot;
+  Operand operands[Operands];
+
+  static constexpr void run_node(Trace::Node& self, Trace& session) {
+    auto& node = static_cast<TraceNode&>(self);
+    std::int64_t temporary = session.take_gradient(node.slot);
+    if (temporary == 0) return;  // nothing that the loss depends on
+    for (int at = 0; at < Operands; ++at)
+      temporary += session.begin_gradient(node.operands[at].slot, node.operands[at].bytes);
+    session.release(temporary);
+  }
+  static constexpr void destroy_node(Trace::Node* self) { delete static_cast<TraceNode*>(self); }
+};
+
+}  // namespace detail
 
 }  // namespace mixprec::inline MIXPREC_ABI

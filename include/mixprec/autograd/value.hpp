@@ -26,8 +26,10 @@ class Value {
   static constexpr int rank = Rank;
   static constexpr int channels = Channels;
 
-  constexpr Value(Session<B>& session, Tensor<B, T, Rank> tensor, GradientSlot slot, Place place)
-      : session_(&session), tensor_(std::move(tensor)), slot_(slot), place_(place) {}
+  constexpr Value(Session<B>& session, Tensor<B, T, Rank> const& tensor, GradientSlot slot, Place place)
+      : session_(&session), tensor_(tensor), slot_(slot), place_(place) {}
+  constexpr Value(Session<B>& session, Tensor<B, T, Rank>&& tensor, GradientSlot slot, Place place)
+      : session_(&session), tensor_(static_cast<Tensor<B, T, Rank>&&>(tensor)), slot_(slot), place_(place) {}
 
   constexpr Session<B>& session() const { return *session_; }
   constexpr Tensor<B, T, Rank> const& tensor() const { return tensor_; }
@@ -43,10 +45,9 @@ class Value {
   constexpr auto under() const {
     return Value<B, T, Rank, Channels, Other>(*session_, tensor_, slot_, place_);
   }
-  /// Lets go of the memory; the value may only be destroyed or assigned afterwards.
-  constexpr void release() { tensor_ = {}; }
   /// The same value, seen by functions as made at `place`.
-  constexpr Value at(Place place) const { return {*session_, tensor_, slot_, place}; }
+  constexpr Value at(Place place) const& { return {*session_, tensor_, slot_, place}; }
+  constexpr Value at(Place place) && { return {*session_, static_cast<Tensor<B, T, Rank>&&>(tensor_), slot_, place}; }
 
  private:
   Session<B>* session_;

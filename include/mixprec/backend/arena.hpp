@@ -15,7 +15,7 @@ namespace mixprec::inline MIXPREC_ABI {
 inline constexpr std::size_t arena_granularity = 512;
 
 constexpr std::size_t arena_rounded(std::size_t bytes) {
-  return std::max(arena_granularity, (bytes + arena_granularity - 1) / arena_granularity * arena_granularity);
+  return bytes == 0 ? arena_granularity : (bytes + arena_granularity - 1) / arena_granularity * arena_granularity;
 }
 
 /// Memory of one stream. A block that is released is reused by later work on the same stream without waiting.

@@ -16,10 +16,10 @@ namespace detail {
 /// arguments is the compiler's choice, and a plan's rows have one order.
 template <std::size_t I = 0, class Children, class X, class Join, class... Result>
 constexpr auto branch(Children const& children, X const& x, Join const& join, Result&&... result) {
-  if constexpr (I == std::tuple_size_v<Children>) {
+  if constexpr (I == Children::size) {
     return join(std::forward<Result>(result)...);
   } else {
-    auto next = enter(std::get<I>(children), x);
+    auto next = enter<I>(children, x);
     return branch<I + 1>(children, x, join, std::forward<Result>(result)..., std::move(next));
   }
 }

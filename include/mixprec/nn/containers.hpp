@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <tuple>
 #include <utility>
 
 #include <mixprec/nn/layers.hpp>
@@ -46,52 +45,69 @@ concept has_name = requires {
   M::name.text;
 };
 
+template <std::size_t I>
+inline constexpr IndexText index_text{I};
+
+/// What child `I` is called.
+template <std::size_t I, class M>
+constexpr char const* name_of() {
+  if constexpr (has_name<M>) {
+    return M::name.text;
+  } else {
+    return index_text<I>.text;
+  }
+}
+
+/// Modules by index. In constant evaluation std::tuple costs several times as many steps.
+template <std::size_t I, class M>
+struct Child {
+  M module;
+};
+template <class Indices, class... M>
+struct Children;
+template <std::size_t... I, class... M>
+struct Children<std::index_sequence<I...>, M...> : Child<I, M>... {
+  static constexpr std::size_t size = sizeof...(M);
+  constexpr void members(auto& visitor) { (visitor.child(name_of<I, M>(), Child<I, M>::module), ...); }
+  constexpr void members(auto& visitor) const { (visitor.child(name_of<I, M>(), Child<I, M>::module), ...); }
+};
+
 /// Calls a child so that functions inside it belong to it.
-template <class Child, class X>
-constexpr auto enter(Child const& child, X&& x) {
-  return child(std::forward<X>(x).at(Place{child.module_id, true, false}));
+template <class M, class X>
+constexpr auto enter(M const& child, X&& x) {
+  return child(static_cast<X&&>(x).at(Place{child.module_id, true, false}));
+}
+/// The same for child `I`.
+template <std::size_t I, class M, class X>
+constexpr auto enter(Child<I, M> const& child, X&& x) {
+  return child.module(static_cast<X&&>(x).at(Place{child.module.module_id, true, false}));
 }
 
 }  // namespace detail
 
 /// Modules one after the other. torch.nn.Sequential.
-template <class... Child>
+template <class... M>
 struct Sequential : Module {
-  std::tuple<Child...> children;
+  detail::Children<std::index_sequence_for<M...>, M...> children{};
 
   template <class X>
     requires any_value<std::remove_cvref_t<X>>
-  constexpr auto operator()(X&& x) const { return run<0>(std::remove_cvref_t<X>(std::forward<X>(x))); }
+  constexpr auto operator()(X&& x) const { return run<0>(static_cast<X&&>(x)); }
   template <class Self, class Visitor>
   static constexpr void members(Self& self, Visitor& visitor) {
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (visitor.child(child_name<I>(), std::get<I>(self.children)), ...);
-    }
-    (std::index_sequence_for<Child...>{});
+    self.children.members(visitor);
   }
 
  private:
-  template <std::size_t I>
-  static constexpr char const* child_name() {
-    using M = std::tuple_element_t<I, std::tuple<Child...>>;
-    if constexpr (detail::has_name<M>) {
-      return M::name.text;
-    } else {
-      return index_text<I>.text;
-    }
-  }
-  template <std::size_t I>
-  static constexpr detail::IndexText index_text{I};
-
-  // Each input is released before the next child runs, so that nothing lives longer than backward asks for.
+  // A child takes its input's memory with it, so that nothing lives longer than backward asks for.
   template <std::size_t I, class X>
-  constexpr auto run(X x) const {
-    if constexpr (I == sizeof...(Child)) {
-      return x;
+  constexpr auto run(X&& x) const {
+    if constexpr (I == sizeof...(M)) {
+      return std::remove_cvref_t<X>(std::forward<X>(x));
+    } else if constexpr (I + 1 == sizeof...(M)) {
+      return detail::enter<I>(children, static_cast<X&&>(x));
     } else {
-      auto y = detail::enter(std::get<I>(children), std::move(x));
-      x.release();
-      return run<I + 1>(std::move(y));
+      return run<I + 1>(detail::enter<I>(children, static_cast<X&&>(x)));
     }
   }
 };

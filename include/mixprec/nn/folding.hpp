@@ -116,8 +116,8 @@ class Watched {
       return value().template under<Other>();
     }
   }
-  void release() { value_.release(); }
-  Watched at(Place place) const { return {value_.at(place), result_}; }
+  Watched at(Place place) const& { return {value_.at(place), result_}; }
+  Watched at(Place place) && { return {std::move(value_).at(place), result_}; }
 
   /// The value for the batch norm `norm`, which can be folded where it stores what it reads.
   V const& read_by_norm(int norm) const {
@@ -145,15 +145,15 @@ template <class X>
 inline constexpr bool in_folding_trace =
     inference_policy<typename X::policy>&& std::is_same_v<typename X::backend, Meta>;
 
-/// What a layer returns: a value whose channels its type knows, watched in a FoldingTrace.
-template <int Channels, class V>
-constexpr auto result_of(int module_id, V const& value) {
-  using Result = Value<typename V::backend, typename V::dtype, V::rank, Channels, typename V::policy>;
-  Result result(value.session(), value.tensor(), value.slot(), value.place());
-  if constexpr (in_folding_trace<V>) {
-    return Watched<Result>(std::move(result), static_cast<FoldingTrace&>(value.session()).watch(module_id));
+/// What a layer returns: the op's result, watched in a FoldingTrace.
+template <int Channels, class Op, class X, class... Parameters>
+constexpr auto apply_layer(int module_id, Op const& op, Place place, X const& x, Parameters const&... parameters) {
+  if constexpr (in_folding_trace<X>) {
+    auto result = apply_as<Channels>(op, place, x, parameters...);
+    auto& trace = static_cast<FoldingTrace&>(x.session());
+    return Watched<decltype(result)>(std::move(result), trace.watch(module_id));
   } else {
-    return result;
+    return apply_as<Channels>(op, place, x, parameters...);
   }
 }
 

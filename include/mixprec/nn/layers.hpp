@@ -37,14 +37,15 @@ namespace detail {
 /// The op of a layer on its weight and bias. Folding gives a layer that was declared without a bias one.
 template <int Out, bool Bias, class Layer, class Op, class X>
 constexpr auto run_layer(Layer const& layer, Op const& op, X const& x) {
+  auto const run = [&](auto const&... parameters) {
+    return apply_layer<Out>(layer.module_id, op, own_place(layer), x, parameters...);
+  };
   if constexpr (Bias) {
-    return result_of<Out>(layer.module_id, apply(op, own_place(layer), x, layer.weight, layer.bias));
+    return run(layer.weight, layer.bias);
   } else if constexpr (inference_policy<typename X::policy>) {
-    return result_of<Out>(layer.module_id, layer.bias.id < 0
-                                               ? apply(op, own_place(layer), x, layer.weight)
-                                               : apply(op, own_place(layer), x, layer.weight, layer.bias));
+    return layer.bias.id < 0 ? run(layer.weight) : run(layer.weight, layer.bias);
   } else {
-    return result_of<Out>(layer.module_id, apply(op, own_place(layer), x, layer.weight));
+    return run(layer.weight);
   }
 }
 }  // namespace detail

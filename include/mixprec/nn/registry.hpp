@@ -2,61 +2,72 @@
 // Walks a model's members: gives every module, parameter and buffer its index and its PyTorch name.
 #pragma once
 
+#include <string>
 #include <string_view>
+#include <vector>
 
+#include <mixprec/autograd/sequence.hpp>
 #include <mixprec/nn/containers.hpp>
 
 namespace mixprec::inline MIXPREC_ABI::nn {
 
-/// A dotted path of at most 95 characters; constexpr, so that plans can hold it.
-struct Path {
-  char text[96]{};
-  int length = 0;
+/// What the walk calls a module, parameter or buffer: the index of the module around it (-1: none), and its own name.
+struct Name {
+  int parent;
+  char const* own;
+};
 
-  constexpr Path joined(char const* name) const {
-    Path path = *this;
-    if (path.length > 0) path.append('.');
-    for (; *name != 0; ++name) path.append(*name);
-    return path;
-  }
-  constexpr std::string_view view() const { return {text, static_cast<std::size_t>(length)}; }
-  constexpr Path parent() const {
-    Path path = *this;
-    while (path.length > 0 && path.text[path.length - 1] != '.') path.text[--path.length] = 0;
-    if (path.length > 0) path.text[--path.length] = 0;
-    return path;
-  }
+/// A dotted path, put together from names only where text is asked for; works in constant evaluation.
+class Path {
+ public:
+  constexpr Path() = default;
+  /// The path of `name`, whose parents are in `modules`.
+  constexpr Path(Name const* modules, Name name) { append(modules, name); }
+
+  constexpr std::string_view view() const { return {text_.begin(), static_cast<std::size_t>(text_.size())}; }
 
  private:
-  constexpr void append(char character) {
-    if (length < 95) text[length++] = character;
+  constexpr void append(Name const* modules, Name name) {
+    if (name.parent >= 0) append(modules, modules[name.parent]);
+    if (text_.size() > 0) text_.push_back('.');
+    for (char const* character = name.own; *character != 0; ++character) text_.push_back(*character);
+  }
+  Sequence<char> text_;
+};
+
+/// The module table of a sink at run time, as paths.
+struct ModulePaths {
+  std::vector<std::string> paths;
+
+  int add_module(Name name) {
+    paths.push_back(path_of(name));
+    return static_cast<int>(paths.size()) - 1;
+  }
+  std::string path_of(Name name) const {
+    if (name.parent < 0) return name.own;
+    std::string const& outer = paths[static_cast<std::size_t>(name.parent)];
+    return outer.empty() ? name.own : outer + "." + name.own;
   }
 };
 
 namespace detail {
 
-/// The visitor that a module's members() sees. `Sink` has add_module(path), parameter(path, parameter, initial) and
-/// buffer(path, buffer); the last two return ids.
+/// The visitor that a module's members() sees. `Sink` has add_module(name), parameter(name, parameter, initial) and
+/// buffer(name, buffer), which return indices.
 template <class Sink>
 class Walker {
  public:
   constexpr explicit Walker(Sink& sink) : sink_(sink) {}
 
   template <class M>
-  constexpr void walk(M& layer) {
+  constexpr void child(char const* name, M& member) {
+    int const around = module_;
     bool const outer = frozen_;
     if constexpr (requires { M::frozen; }) frozen_ = frozen_ || M::frozen;
-    if constexpr (requires { layer.state.frozen; }) layer.state.frozen = layer.state.frozen || frozen_;
-    layer.module_id = sink_.add_module(path_);
-    M::members(layer, *this);
-    frozen_ = outer;
-  }
-  template <class M>
-  constexpr void child(char const* name, M& member) {
-    Path const outer = path_;
-    path_ = path_.joined(name);
-    walk(member);
-    path_ = outer;
+    if constexpr (requires { member.state.frozen; }) member.state.frozen = member.state.frozen || frozen_;
+    module_ = member.module_id = sink_.add_module(Name{module_, name});
+    M::members(member, *this);
+    module_ = around, frozen_ = outer;
   }
   template <int Rank>
   constexpr void child(char const* name, Parameter<Rank>& member) {
@@ -65,14 +76,14 @@ class Walker {
   template <int Rank>
   constexpr void parameter(char const* name, Parameter<Rank>& member, Initial initial) {
     member.frozen = member.frozen || frozen_;
-    member.id = sink_.parameter(path_.joined(name), member, initial);
+    member.id = sink_.parameter(Name{module_, name}, member, initial);
   }
-  constexpr void buffer(char const* name, Buffer& member) { member.id = sink_.buffer(path_.joined(name), member); }
+  constexpr void buffer(char const* name, Buffer& member) { member.id = sink_.buffer(Name{module_, name}, member); }
   constexpr bool frozen() const { return frozen_; }
 
  private:
   Sink& sink_;
-  Path path_;
+  int module_ = -1;
   bool frozen_ = false;
 };
 
@@ -81,7 +92,7 @@ class Walker {
 /// Numbers everything in `net`, depth first, in the order of members().
 template <class Net, class Sink>
 constexpr void number(Net& net, Sink& sink) {
-  detail::Walker<Sink>(sink).walk(net);
+  detail::Walker<Sink>(sink).child("", net);
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI::nn

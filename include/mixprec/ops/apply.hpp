@@ -65,17 +65,15 @@ struct BackwardContext {
 
 namespace detail {
 
-template <class B, class T, int Rank>
+/// An operand as an op reads it. `Held` is a Tensor, or a reference to one that the caller holds.
+template <class Held>
 struct Prepared {
-  Tensor<B, T, Rank> tensor;
+  using tensor_type = std::remove_cvref_t<Held>;
+  Held tensor;
+  Shape<tensor_type::rank> shape;
   GradientSlot slot;
   bool folded;
 };
-
-template <class T>
-inline constexpr bool is_parameter = false;
-template <int Rank>
-inline constexpr bool is_parameter<Parameter<Rank>> = true;
 
 template <class X>
 constexpr DType widen(DType dtype) {
@@ -128,11 +126,6 @@ Tensor<B, T, Rank> without_memory(Tensor<B, T, Rank> const& tensor) {
   return {{}, nullptr, tensor.shape()};
 }
 
-template <class Tensor>
-constexpr std::int64_t keep(Tensor const& tensor) {
-  return tensor.storage().keep() ? static_cast<std::int64_t>(tensor.storage().bytes()) : 0;
-}
-
 }  // namespace detail
 
 template <DType To, any_value X>
@@ -140,111 +133,133 @@ constexpr auto cast_value(X const& x, Place place);
 
 namespace detail {
 
+template <class Policy>
+inline constexpr DType stored_weight = Policy::parameter(ParameterKind::weight);
+
 /// The operand as the op reads it: a parameter in the op's dtype, a value cast where the op cannot fold the cast.
-template <class Policy, class Op, DType Read, class B, class X>
-constexpr auto prepare(Session<B>& session, Place place, X const& x) {
-  if constexpr (is_parameter<X>) {
-    constexpr DType stored = Policy::parameter(ParameterKind::weight);
-    GradientSlot const slot{
-        x.frozen || !session.grad_enabled() ? GradientSlot::Kind::none : GradientSlot::Kind::parameter, x.id};
-    if constexpr (Op::float_parameters) {
-      using T = type_of_t<Policy::parameter(ParameterKind::norm_weight)>;
-      return Prepared<B, T, decltype(x.shape)::rank>{session.template parameter<T>(x), slot, false};
-    } else {
-      using T = type_of_t<Read>;
-      return Prepared<B, T, decltype(x.shape)::rank>{session.template parameter<T>(x), slot, Read != stored};
-    }
-  } else if constexpr (dtype_of_v<typename X::dtype> == Read) {
-    return Prepared<B, typename X::dtype, X::rank>{x.tensor(), x.slot(), false};
-  } else if constexpr (Op::folds_casts) {
-    return Prepared<B, typename X::dtype, X::rank>{x.tensor(), x.slot(), true};
+template <class Policy, class Op, DType Read, class B, int Rank>
+constexpr auto prepare(Session<B>& session, Place, Parameter<Rank> const& x) {
+  using T = type_of_t<Op::float_parameters ? Policy::parameter(ParameterKind::norm_weight) : Read>;
+  return Prepared<decltype(session.template parameter<T>(x))>{
+      session.template parameter<T>(x),
+      x.shape,
+      {x.frozen || !session.grad_enabled() ? GradientSlot::Kind::none : GradientSlot::Kind::parameter, x.id},
+      !Op::float_parameters && Read != stored_weight<Policy>};
+}
+template <class Policy, class Op, DType Read, class B, any_value X>
+  requires(dtype_of_v<typename X::dtype> == Read || Op::folds_casts)
+constexpr auto prepare(Session<B>&, Place, X const& x) {
+  return Prepared<Tensor<B, typename X::dtype, X::rank> const&>{x.tensor(), x.shape(), x.slot(),
+                                                                dtype_of_v<typename X::dtype> != Read};
+}
+template <class Policy, class Op, DType Read, class B, any_value X>
+constexpr auto prepare(Session<B>&, Place place, X const& x) {
+  auto const converted = cast_value<Read>(x, place);
+  return Prepared<Tensor<B, type_of_t<Read>, X::rank>>{converted.tensor(), converted.shape(), converted.slot(), false};
+}
+
+/// The dtypes of an op on operands of these types.
+template <class Op, class X, class... More>
+inline constexpr Precision precision_of = [] {
+  DType dtype = dtype_of_v<typename X::dtype>;
+  ((dtype = widen<More>(dtype)), ...);
+  return resolve_op<typename X::policy, Op>(dtype);
+}();
+
+/// Puts an op on the tape: with tensors for a backend that computes, with sizes in the trace.
+template <class B, class Op, class Result, class Saved, class... Operand>
+constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientSlot slot, Result const& result,
+                       Saved& saved, Operand const&... operand) {
+  unsigned bit = 0;
+  if constexpr (std::is_same_v<B, Meta>) {
+    auto const hold = [&](auto const& tensor) {
+      session.push_node(new KeptNode{{KeptNode::run_node, KeptNode::destroy_node}, tensor.storage()});
+    };
+    (((keeps.operands >> bit++ & 1u) != 0 ? hold(operand.tensor) : void()), ...);
+    if (keeps.result) hold(result);
+    if constexpr (std::tuple_size_v < Saved >> 0)
+      std::apply([&](auto const&... tensor) { (hold(tensor), ...); }, saved);
+    using Node = TraceNode<sizeof...(Operand)>;
+    session.push_node(new Node{{Node::run_node, Node::destroy_node},
+                               slot,
+                               {{operand.slot, operand.shape.size() * static_cast<std::int64_t>(sizeof(
+                                                                          typename Operand::tensor_type::dtype))}...}});
   } else {
-    auto const converted = cast_value<Read>(x, place);
-    return Prepared<B, type_of_t<Read>, X::rank>{converted.tensor(), converted.slot(), false};
+    using Context = BackwardContext<Result, Saved, typename Operand::tensor_type...>;
+    // Braces evaluate from left to right, which the running bit relies on.
+    Context context{{},
+                    keeps.result ? result : without_memory(result),
+                    std::move(saved),
+                    std::tuple<typename Operand::tensor_type...>{
+                        (keeps.operands >> bit++ & 1u) != 0 ? operand.tensor : without_memory(operand.tensor)...}};
+    session.push_node(std::make_unique<OpNode<B, Op, Result, Saved, typename Operand::tensor_type...>>(
+        op, std::move(context), slot, std::array<GradientSlot, sizeof...(operand)>{operand.slot...}));
   }
 }
 
+/// The op on prepared operands.
+template <class Policy, Precision How, int Channels, class B, class Op, class... Operand>
+constexpr auto run_op(Session<B>& session, Op const& op, Place place, Operand const&... operand) {
+  auto const shaped = op.shape(operand.shape...);
+  if (shaped.mismatch != nullptr) session.mismatch(place, Op::name, shaped);
+  auto result = session.template allocate<type_of_t<How.result>>(shaped.shape);
+  auto saved = op.template saved<type_of_t<How.result>>(session, operand.shape...);
+  if constexpr (!std::is_same_v<B, Meta>) op.forward(session, result, saved, operand.tensor...);
+
+  bool const recording = session.recording();
+  PlanRow row{};
+  if (recording) {
+    row = {place,
+           Op::name,
+           How,
+           shaped.shape.rank,
+           {},
+           (0 + ... + (operand.folded ? 1 : 0)),
+           Op::materializes,
+           op.flops(shaped.shape, operand.shape...),
+           0};
+    for (int axis = 0; axis < shaped.shape.rank && axis < 4; ++axis) row.extents[axis] = shaped.shape.extents[axis];
+  }
+  GradientSlot slot{};
+  unsigned needs = 0, bit = 0;
+  ((needs |= (operand.slot.kind != GradientSlot::Kind::none ? 1u : 0u) << bit++), ...);
+  if (needs != 0 && Op::differentiable && session.grad_enabled()) {
+    slot = session.new_slot();
+    Keeps const keeps = op.keeps(needs);
+    bit = 0;
+    ((row.kept_bytes +=
+      (keeps.operands >> bit++ & 1u) != 0 ? static_cast<std::int64_t>(operand.tensor.storage().keep()) : 0),
+     ...);
+    if (keeps.result) row.kept_bytes += static_cast<std::int64_t>(result.storage().keep());
+    if constexpr (std::tuple_size_v < decltype(saved) >> 0)
+      std::apply(
+          [&](auto const&... tensor) { ((row.kept_bytes += static_cast<std::int64_t>(tensor.storage().keep())), ...); },
+          saved);
+    push_op(session, op, keeps, slot, result, saved, operand...);
+  }
+  if (recording) session.record(row);
+  return Value<B, type_of_t<How.result>, shaped.shape.rank, Channels, Policy>(
+      session, static_cast<decltype(result)&&>(result), slot, Place{place.module, !place.own && place.inside, false});
+}
+
 }  // namespace detail
+
+/// apply() where the caller knows the result's channels.
+template <int Channels, class Op, any_value X, class... More>
+constexpr auto apply_as(Op const& op, Place place, X const& x, More const&... more) {
+  constexpr Precision precision = detail::precision_of<Op, X, More...>;
+  auto& session = x.session();
+  return detail::run_op<typename X::policy, precision, Channels>(
+      session, op, place, detail::prepare<typename X::policy, Op, precision.operand>(session, place, x),
+      detail::prepare<typename X::policy, Op, precision.operand>(session, place, more)...);
+}
 
 /// Runs `op` on a value and further values or parameters; the first operand's policy decides, and its session runs it.
 /// Errors: shapes that do not fit: Error with the op's path and both values (in a plan: recorded, the first one).
 /// Sync: none beyond the backend's kernels.
 template <class Op, any_value X, class... More>
 constexpr auto apply(Op const& op, Place place, X const& x, More const&... more) {
-  using Policy = typename X::policy;
-  using B = typename X::backend;
-  constexpr DType widest = [] {
-    DType dtype = dtype_of_v<typename X::dtype>;
-    ((dtype = detail::widen<More>(dtype)), ...);
-    return dtype;
-  }();
-  constexpr Precision precision = detail::resolve_op<Policy, Op>(widest);
-  using T = type_of_t<precision.result>;
-  constexpr int channels = Op::channels(X::channels);
-  auto& session = x.session();
-
-  auto const finish = [&](auto... operand) {
-    auto const shaped = op.shape(operand.tensor.shape()...);
-    if (!shaped.fits()) session.mismatch(place, Op::name, shaped);
-    auto result = session.template allocate<T>(shaped.shape);
-    auto saved = op.template saved<T>(session, operand.tensor.shape()...);
-    if constexpr (!std::is_same_v<B, Meta>) op.forward(session, result, saved, operand.tensor...);
-
-    unsigned needs = 0, bit = 0;
-    ((needs |= (operand.slot.needed() ? 1u : 0u) << bit++), ...);
-    if (!session.grad_enabled() || !Op::differentiable) needs = 0;
-    constexpr int rank = std::remove_cvref_t<decltype(result)>::rank;
-
-    PlanRow row;
-    if (session.recording()) {
-      row.place = place, row.op = Op::name, row.precision = precision, row.rank = rank;
-      for (int axis = 0; axis < rank && axis < 4; ++axis) row.extents[axis] = shaped.shape[axis];
-      ((row.folded_casts += operand.folded ? 1 : 0), ...);
-      row.materialized_cast = Op::materializes;
-      row.flops = op.flops(shaped.shape, operand.tensor.shape()...);
-    }
-    GradientSlot slot;
-    if (needs != 0) {
-      slot = session.new_slot();
-      Keeps const keeps = op.keeps(needs);
-      bit = 0;
-      ((row.kept_bytes += (keeps.operands >> bit++ & 1u) != 0 ? detail::keep(operand.tensor) : 0), ...);
-      if (keeps.result) row.kept_bytes += detail::keep(result);
-      std::apply([&](auto const&... tensor) { ((row.kept_bytes += detail::keep(tensor)), ...); }, saved);
-      if constexpr (std::is_same_v<B, Meta>) {
-        typename Session<Meta>::Node node;
-        node.result = slot.index;
-        bit = 0;
-        ((node.operands[node.operand_count] = operand.slot,
-          node.gradient_bytes[node.operand_count++] =
-              operand.tensor.size() * static_cast<std::int64_t>(sizeof(typename decltype(operand.tensor)::dtype)),
-          node.kept[node.kept_count++] = (keeps.operands >> bit++ & 1u) != 0 ? operand.tensor.storage().id() : -1),
-         ...);
-        node.kept[node.kept_count++] = keeps.result ? result.storage().id() : -1;
-        std::apply([&](auto const&... tensor) { ((node.kept[node.kept_count++] = tensor.storage().id()), ...); },
-                   saved);
-        session.push_node(node);
-      } else {
-        bit = 0;
-        using Context = BackwardContext<decltype(result), decltype(saved), decltype(operand.tensor)...>;
-        // Braces evaluate from left to right, which the running bit relies on.
-        Context context{{},
-                        keeps.result ? result : detail::without_memory(result),
-                        std::move(saved),
-                        std::tuple<decltype(operand.tensor)...>{(keeps.operands >> bit++ & 1u) != 0
-                                                                    ? operand.tensor
-                                                                    : detail::without_memory(operand.tensor)...}};
-        session.push_node(
-            std::make_unique<detail::OpNode<B, Op, decltype(result), decltype(saved), decltype(operand.tensor)...>>(
-                op, std::move(context), slot, std::array<GradientSlot, sizeof...(operand)>{operand.slot...}));
-      }
-    }
-    if (session.recording()) session.record(row);
-    Place const made{place.module, place.own ? false : place.inside, false};
-    return Value<B, T, rank, channels, Policy>(session, std::move(result), slot, made);
-  };
-  return finish(detail::prepare<Policy, Op, precision.operand>(session, place, x),
-                detail::prepare<Policy, Op, precision.operand>(session, place, more)...);
+  return apply_as<Op::channels(X::channels)>(op, place, x, more...);
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI

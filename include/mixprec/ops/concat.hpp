@@ -63,15 +63,10 @@ template <any_value X, any_value... More>
 constexpr auto concat_at(Place place, X const& x, More const&... more) {
   static_assert((X::rank == 2 || X::rank == 4) && ((X::rank == More::rank) && ...),
                 "mixprec: concat: the values must all be (N,C) or all be (N,C,H,W). Reshape the others.");
-  static_assert(sizeof...(More) + 2 <= Session<Meta>::max_operands,
-                "mixprec: concat: at most 7 values in one call. Concatenate some of them first.");
   constexpr int channels = X::channels == dynamic_channels || ((More::channels == dynamic_channels) || ...)
                                ? dynamic_channels
                                : (X::channels + ... + More::channels);
-  auto const y = apply(ops::Concat{}, place, x, more...);
-  using Y = std::remove_cvref_t<decltype(y)>;
-  return Value<typename Y::backend, typename Y::dtype, Y::rank, channels, typename Y::policy>(y.session(), y.tensor(),
-                                                                                              y.slot(), y.place());
+  return apply_as<channels>(ops::Concat{}, place, x, more...);
 }
 
 /// torch.cat(values, dim=1): the values side by side along channels, in the order given.

@@ -117,11 +117,6 @@ class PendingNorm {
   }
   constexpr Result at(Place place) const& { return value().at(place); }
   constexpr PendingNorm at(Place) && { return std::move(*this); }
-  constexpr void release() {
-    x_.release();
-    if (result_ != nullptr && !open()) (*result_)->release();
-    if constexpr (has_residual) residual_.release();
-  }
 
  private:
   template <bool Rectify>

@@ -2,6 +2,7 @@
 // The precision plan: the model's own forward pass, run by the compiler on shapes.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <utility>
@@ -48,73 +49,90 @@ struct CrossEntropyLoss {
 
 namespace detail {
 
-/// Numbers a model in constant evaluation and remembers what the plan needs.
-struct PlanSink {
-  struct Entry {
-    std::int64_t size;
-    DType master;
-    bool frozen;
-  };
-  Sequence<nn::Path> paths;
-  Sequence<Entry> entries;
-  std::int64_t buffer_bytes = 0;
-  DType (*stored)(ParameterKind) = nullptr;
-  DType accumulator = DType::float32;
-  int buffers = 0;
-
-  constexpr int add_module(nn::Path const& path) { return paths.push_back(path); }
-  template <int Rank>
-  constexpr int parameter(nn::Path const&, Parameter<Rank> const& parameter, Initial) {
-    return entries.push_back({parameter.shape.size(), stored(parameter.kind), parameter.frozen});
-  }
-  constexpr int buffer(nn::Path const&, Buffer const& buffer) {
-    buffer_bytes +=
-        static_cast<std::int64_t>(arena_rounded(static_cast<std::size_t>(buffer.size) * size_of(accumulator)));
-    return buffers++;
-  }
+struct PlanParameter {
+  std::int64_t size;
+  ParameterKind kind;
+  bool frozen;
 };
 
-template <class Policy>
-constexpr PlanSink plan_sink() {
+/// Numbers a model in constant evaluation and remembers what the plan needs.
+struct PlanSink {
+  Sequence<nn::Name> modules;
+  Sequence<PlanParameter> parameters;
+  Sequence<std::int64_t> buffers;  // elements
+
+  constexpr int add_module(nn::Name name) { return modules.push_back(name); }
+  template <int Rank>
+  constexpr int parameter(nn::Name, Parameter<Rank> const& parameter, Initial) {
+    return parameters.push_back({parameter.shape.size(), parameter.kind, parameter.frozen});
+  }
+  constexpr int buffer(nn::Name, Buffer const& buffer) { return buffers.push_back(buffer.size); }
+};
+
+/// A model whose modules and parameters have their indices. Constant evaluation of its own, once for all plans: the
+/// compilers' limits hold for each.
+template <class Net, int Modules, int Parameters, int Buffers>
+struct Numbered {
+  Net net{};
+  nn::Name modules[Modules]{};
+  PlanParameter parameters[Parameters + 1]{};
+  std::int64_t buffers[Buffers + 1]{};
+  static constexpr int module_count = Modules, parameter_count = Parameters, buffer_count = Buffers;
+};
+template <class Net>
+constexpr auto make_numbered() {
+  constexpr auto counts = [] {
+    Net net{};
+    PlanSink sink;
+    nn::number(net, sink);
+    return std::array{sink.modules.size(), sink.parameters.size(), sink.buffers.size()};
+  }();
+  Numbered<Net, counts[0], counts[1], counts[2]> numbered;
   PlanSink sink;
-  sink.stored = [](ParameterKind kind) { return Policy::parameter(kind); };
-  sink.accumulator = accumulator_of(Policy::low);
-  return sink;
+  nn::number(numbered.net, sink);
+  for (int at = 0; at < counts[0]; ++at) numbered.modules[at] = sink.modules[at];
+  for (int at = 0; at < counts[1]; ++at) numbered.parameters[at] = sink.parameters[at];
+  for (int at = 0; at < counts[2]; ++at) numbered.buffers[at] = sink.buffers[at];
+  return numbered;
+}
+template <class Net>
+inline constexpr auto numbered = make_numbered<Net>();
+
+constexpr std::int64_t rounded_bytes(std::int64_t bytes) {
+  return static_cast<std::int64_t>(arena_rounded(static_cast<std::size_t>(bytes)));
 }
 
 /// The same grouping as ParameterStore::lay_out, in bytes.
-constexpr void add_parameters(PlanMemory& memory, PlanSink const& sink, Sequence<ParameterUse> const& uses,
+template <class Policy, class Net>
+constexpr void add_parameters(PlanMemory& memory, Net const& net, Sequence<ParameterUse> const& uses,
                               PlanOptions options) {
-  struct Segment {
-    DType master, working, gradient;
-    bool trained;
-    std::int64_t size;
-  };
-  Sequence<Segment> segments;
-  for (int id = 0; id < sink.entries.size() && id < uses.size(); ++id) {
-    ParameterUse const use = uses[id];
-    if (use.count == 0) continue;
-    PlanSink::Entry const& entry = sink.entries[id];
+  // By the dtypes of master, working copy and gradient, and whether it is trained.
+  std::int64_t elements[4][4][4][2]{};
+  PlanParameter const* parameter = net.parameters;
+  for (ParameterUse const& use : uses) {
     DType const gradient = options.accumulate_gradients || use.count > 1 ? accumulator_of(use.dtype) : use.dtype;
-    int at = 0;
-    while (at < segments.size() && !(segments[at].master == entry.master && segments[at].working == use.dtype &&
-                                     segments[at].gradient == gradient && segments[at].trained == !entry.frozen))
-      ++at;
-    if (at == segments.size()) segments.push_back({entry.master, use.dtype, gradient, !entry.frozen, 0});
-    segments[at].size += (entry.size + 15) / 16 * 16;
+    if (use.count > 0)
+      elements[static_cast<int>(Policy::parameter(parameter->kind))][static_cast<int>(use.dtype)]
+              [static_cast<int>(gradient)][parameter->frozen ? 0 : 1] += (parameter->size + 15) / 16 * 16;
+    ++parameter;
   }
-  auto const bytes = [](std::int64_t size, DType dtype) {
-    return static_cast<std::int64_t>(arena_rounded(static_cast<std::size_t>(size) * size_of(dtype)));
-  };
-  for (Segment const& segment : segments) {
-    memory.parameters += bytes(segment.size, segment.master);
-    if (segment.working != segment.master) memory.working_copies += bytes(segment.size, segment.working);
-    if (segment.trained) {
-      memory.gradients += bytes(segment.size, segment.gradient);
-      memory.optimizer_state +=
-          (options.optimizer_states + (options.ema ? 1 : 0)) * bytes(segment.size, segment.master);
-    }
-  }
+  constexpr DType dtypes[]{DType::float64, DType::float32, DType::float16, DType::bfloat16};
+  for (DType const master : dtypes)
+    for (DType const working : dtypes)
+      for (DType const gradient : dtypes)
+        for (int trained = 0; trained < 2; ++trained) {
+          std::int64_t const size =
+              elements[static_cast<int>(master)][static_cast<int>(working)][static_cast<int>(gradient)][trained];
+          if (size == 0) continue;
+          auto const bytes = [&](DType dtype) {
+            return rounded_bytes(size * static_cast<std::int64_t>(size_of(dtype)));
+          };
+          memory.parameters += bytes(master);
+          if (working != master) memory.working_copies += bytes(working);
+          if (trained == 0) continue;
+          memory.gradients += bytes(gradient);
+          memory.optimizer_state += (options.optimizer_states + (options.ema ? 1 : 0)) * bytes(master);
+        }
 }
 
 }  // namespace detail
@@ -123,7 +141,7 @@ constexpr void add_parameters(PlanMemory& memory, PlanSink const& sink, Sequence
 template <int Rows, int Modules>
 struct Plan {
   PlanRow row[Rows > 0 ? Rows : 1]{};
-  nn::Path path[Modules > 0 ? Modules : 1]{};
+  nn::Name const* module = nullptr;  // the module table, which plans of one model share
   PlanMemory memory{};
   TraceMismatch mismatch{};
   char const* policy = "";
@@ -162,9 +180,9 @@ struct Plan {
   }
   /// The path of a row: "layer1.0.conv2".
   constexpr nn::Path path_of(PlanRow const& of) const {
-    nn::Path const module = of.place.module < 0 ? nn::Path{} : path[of.place.module];
-    if (of.place.own) return module;
-    return (of.place.inside ? module : module.parent()).joined(of.op);
+    auto const [at, inside, own] = of.place;
+    if (at < 0) return {module, {-1, own ? "" : of.op}};
+    return {module, own ? module[at] : nn::Name{inside ? at : module[at].parent, of.op}};
   }
   /// True where some op's operands are read, computed or stored in `dtype`.
   constexpr bool uses(DType dtype) const {
@@ -178,83 +196,74 @@ namespace detail {
 
 /// Traces a forward pass of `Net` on one float batch, and the backward pass behind it.
 template <class Net, class Policy, class Loss, int Rank>
-constexpr void trace_step(Trace& trace, PlanSink& sink, PlanMemory& memory, Shape<Rank> shape, PlanOptions options) {
+constexpr void trace_step(Trace& trace, PlanMemory& memory, Shape<Rank> shape, PlanOptions options) {
   using Input = std::conditional_t<Policy::low == DType::float64, double, float>;
-  Net net{};
-  nn::number(net, sink);
-  auto const forward = [&](auto const& x) { return nn::call<Policy>(net, x); };
+  auto const& model = numbered<Net>;
+  auto const forward = [&](auto const& x) { return nn::call<Policy>(model.net, x); };
   Value<Meta, Input, Rank, dynamic_channels, Policy> const image(trace, trace.template allocate<Input>(shape), {}, {});
   auto const loss = Loss{}(forward, image);
-  auto const rounded = [](std::int64_t bytes) {
-    return static_cast<std::int64_t>(arena_rounded(static_cast<std::size_t>(bytes)));
-  };
-  std::int64_t const image_bytes = rounded(image.tensor().storage().bytes());
+  std::int64_t const image_bytes = rounded_bytes(shape.size() * static_cast<std::int64_t>(sizeof(Input)));
   memory.inputs = image_bytes;
-  if constexpr (requires { Loss::input_bytes(shape); }) memory.inputs += rounded(Loss::input_bytes(shape));
+  if constexpr (requires { Loss::input_bytes(shape); }) memory.inputs += rounded_bytes(Loss::input_bytes(shape));
   std::int64_t const kept = trace.live();
-  auto const direct = [&](int id) {
-    return trace.uses()[id].count == 1 &&
-           (!options.accumulate_gradients || trace.uses()[id].dtype == accumulator_of(trace.uses()[id].dtype));
-  };
   if (loss.requires_grad()) {
-    trace.backward(loss.slot().index, static_cast<std::int64_t>(sizeof(typename decltype(loss)::dtype)), direct);
+    trace.backward(loss.slot(), static_cast<std::int64_t>(sizeof(typename decltype(loss)::dtype)),
+                   options.accumulate_gradients);
   }
   memory.kept = kept - image_bytes;
   memory.transient = trace.high_water() - kept;
-  memory.buffers = sink.buffer_bytes + static_cast<std::int64_t>(arena_granularity);
+  memory.buffers = static_cast<std::int64_t>(arena_granularity);  // the generator's key
+  for (int at = 0; at < model.buffer_count; ++at)
+    memory.buffers +=
+        rounded_bytes(model.buffers[at] * static_cast<std::int64_t>(size_of(accumulator_of(Policy::low))));
   memory.workspace_cap = static_cast<std::int64_t>(options.workspace_cap);
-  add_parameters(memory, sink, trace.uses(), options);
+  add_parameters<Policy>(memory, model, trace.uses(), options);
 }
 
-struct PlanCounts {
-  int rows, modules, path_length;
-};
 template <class Net, class Policy, class Loss, Shape Input, PlanOptions Options>
-constexpr PlanCounts count_plan() {
+constexpr int count_rows() {
   Trace trace;
-  PlanSink sink = plan_sink<Policy>();
   PlanMemory memory;
-  trace_step<Net, Policy, Loss>(trace, sink, memory, Input, Options);
-  int const module = trace.mismatch().place.module;
-  return {trace.rows().size(), sink.paths.size(), module < 0 ? 0 : sink.paths[module].length};
+  trace_step<Net, Policy, Loss>(trace, memory, Input, Options);
+  return trace.rows().size();
 }
 
-/// The counts, or the second overload's -1 where the forward pass is no constant expression.
+/// The count, or the second overload's -1 where the forward pass is no constant expression.
 template <class Net, class Policy, class Loss, Shape Input, PlanOptions Options,
-          PlanCounts Counts = count_plan<Net, Policy, Loss, Input, Options>()>
-constexpr PlanCounts counts_of(int) {
-  return Counts;
+          int Rows = count_rows<Net, Policy, Loss, Input, Options>()>
+constexpr int rows_of(int) {
+  return Rows;
 }
 template <class Net, class Policy, class Loss, Shape Input, PlanOptions Options>
-constexpr PlanCounts counts_of(...) {
-  return {-1, 0, 0};
+constexpr int rows_of(...) {
+  return -1;
 }
 
-/// counts_of, and where there are none a sentence that says why; evaluating count_plan once more then makes the
+/// rows_of, and where there are none a sentence that says why; evaluating count_rows once more then makes the
 /// compiler name the function that it could not run.
 template <class Net, class Policy, class Loss, Shape Input, PlanOptions Options>
-constexpr PlanCounts checked_counts() {
-  constexpr PlanCounts counts = counts_of<Net, Policy, Loss, Input, Options>(0);
+constexpr int checked_rows() {
+  constexpr int rows = rows_of<Net, Policy, Loss, Input, Options>(0);
   static_assert(
-      counts.rows >= 0,
+      rows >= 0,
       "mixprec: plan: the compiler cannot run this model's forward pass. Write 'constexpr auto operator()(auto "
       "const& x) const' in every module of your own; the next error names the function, or the limit, that stops it.");
-  if constexpr (counts.rows < 0) {
-    return std::integral_constant<int, count_plan<Net, Policy, Loss, Input, Options>().rows>{}, counts;
+  if constexpr (rows < 0) {
+    return std::integral_constant<int, count_rows<Net, Policy, Loss, Input, Options>()>{};
   } else {
-    return counts;
+    return rows;
   }
 }
 
 template <class Net, class Policy, class Loss, Shape Input, PlanOptions Options>
 constexpr auto make_plan() {
-  constexpr PlanCounts counts = checked_counts<Net, Policy, Loss, Input, Options>();
+  constexpr int rows = checked_rows<Net, Policy, Loss, Input, Options>();
   Trace trace;
-  PlanSink sink = plan_sink<Policy>();
-  Plan<counts.rows, counts.modules> plan;
-  trace_step<Net, Policy, Loss>(trace, sink, plan.memory, Input, Options);
-  for (int at = 0; at < counts.rows; ++at) plan.row[at] = trace.rows()[at];
-  for (int at = 0; at < counts.modules; ++at) plan.path[at] = sink.paths[at];
+  Plan<rows, numbered<Net>.module_count> plan;
+  trace_step<Net, Policy, Loss>(trace, plan.memory, Input, Options);
+  PlanRow* row = plan.row;
+  for (PlanRow const& traced : trace.rows()) *row++ = traced;
+  plan.module = numbered<Net>.modules;
   plan.mismatch = trace.mismatch();
   plan.policy = Policy::name;
   return plan;
@@ -282,13 +291,18 @@ constexpr auto const& checked_plan() {
   constexpr auto const& plan = unchecked_plan<Net, Policy, Loss, Input, Options>;
   if constexpr (plan.mismatch.what != nullptr) {
     constexpr PlanRow at{.place = plan.mismatch.place, .op = plan.mismatch.op};
-    constexpr nn::Path path = plan.path_of(at);
+    constexpr std::size_t length = plan.path_of(at).view().size();
+    constexpr auto path = [&] {
+      std::array<char, length> characters{};
+      for (std::size_t index = 0; index < length; ++index) characters[index] = plan.path_of(at).view()[index];
+      return characters;
+    }();
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      static_assert(sizeof(ExtentsDoNotFit<AtLayer<path.text[I]...>, Expected<plan.mismatch.expected>,
+      static_assert(sizeof(ExtentsDoNotFit<AtLayer<path[I]...>, Expected<plan.mismatch.expected>,
                                            Received<plan.mismatch.received>>) > 0,
                     "mixprec: plan: extents do not fit. Change the layer or the shape of its input.");
     }
-    (std::make_index_sequence<static_cast<std::size_t>(path.length)>{});
+    (std::make_index_sequence<length>{});
   }
   return plan;
 }

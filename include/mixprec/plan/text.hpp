@@ -50,7 +50,7 @@ inline PlanCells plan_cells(PlanRow const& row, nn::Path const& path) {
   for (int axis = 0; axis < row.rank && axis < 4; ++axis) {
     extents += (axis > 0 ? ", " : "") + std::to_string(row.extents[axis]);
   }
-  return {path.length > 0 ? std::string(path.view()) : "(model)",
+  return {path.view().empty() ? "(model)" : std::string(path.view()),
           row.op,
           dtypes,
           precision.accumulator != precision.result && !row.materialized_cast ? name_of(precision.accumulator) : "",

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>  // std::index_sequence
 
 #include <mixprec/config.hpp>
 
@@ -20,9 +21,8 @@ struct Shape {
   constexpr std::int64_t& operator[](int axis) { return extents[axis]; }
   /// Product of the extents; 1 for rank 0.
   constexpr std::int64_t size() const {
-    std::int64_t product = 1;
-    for (int axis = 0; axis < Rank; ++axis) product *= extents[axis];
-    return product;
+    return [this]<std::size_t... I>(std::index_sequence<I...>) { return (std::int64_t{1} * ... * extents[I]); }
+    (std::make_index_sequence<Rank>{});
   }
   constexpr bool operator==(Shape const& other) const {
     for (int axis = 0; axis < Rank; ++axis)

@@ -34,8 +34,8 @@ class Storage {
   explicit operator bool() const { return block_ != nullptr; }
   void* data() const { return block_ == nullptr ? nullptr : block_->memory; }
   std::size_t bytes() const { return block_ == nullptr ? 0 : block_->bytes; }
-  /// Marks the block as kept for backward; true the first time, so that its bytes are counted once.
-  bool keep() const { return block_ != nullptr && !std::exchange(block_->kept, true); }
+  /// Marks the block as kept for backward. Returns its bytes the first time, then 0, so that they are counted once.
+  std::size_t keep() const { return block_ == nullptr || std::exchange(block_->kept, true) ? 0 : block_->bytes; }
 
  private:
   struct Block {

@@ -31,7 +31,7 @@ class Model {
   using backend = B;
 
   explicit Model(ModelOptions options = {}) : options_(options), session_(options.seed) {
-    Sink sink{*this, {}};
+    Sink sink{{}, *this};
     nn::number(net_, sink);
     session_.set_paths(std::move(sink.paths));
   }
@@ -101,18 +101,13 @@ class Model {
   }
 
  private:
-  struct Sink {
+  struct Sink : nn::ModulePaths {
     Model& model;
-    std::vector<std::string> paths;
 
-    int add_module(nn::Path const& path) {
-      paths.emplace_back(path.view());
-      return static_cast<int>(paths.size()) - 1;
-    }
     template <int Rank>
-    int parameter(nn::Path const& path, Parameter<Rank> const& parameter, Initial initial) {
+    int parameter(nn::Name name, Parameter<Rank> const& parameter, Initial initial) {
       ParameterEntry entry;
-      entry.name = std::string(path.view());
+      entry.name = this->path_of(name);
       entry.rank = Rank;
       entry.kind = parameter.kind;
       entry.frozen = parameter.frozen;
@@ -120,9 +115,8 @@ class Model {
       for (int axis = 0; axis < Rank; ++axis) entry.extents[axis] = parameter.shape[axis];
       return model.session_.parameters().add(std::move(entry), initial, model.options_.seed);
     }
-    int buffer(nn::Path const& path, Buffer const& buffer) {
-      return model.session_.add_buffer(std::string(path.view()), buffer.size, buffer.initial,
-                                       accumulator_of(Policy::low));
+    int buffer(nn::Name name, Buffer const& buffer) {
+      return model.session_.add_buffer(this->path_of(name), buffer.size, buffer.initial, accumulator_of(Policy::low));
     }
   };
 
