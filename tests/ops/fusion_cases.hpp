@@ -34,6 +34,39 @@ struct TwoReadersCase {
   }
 };
 
+/// A batch norm that relu has read before it is moved into a sum; without `Moves`, the same through names.
+template <bool Moves>
+struct MovedAfterReadCase {
+  Parameter<4> input{Shape{4, 3, 5, 4}}, residual{Shape{4, 3, 5, 4}};
+  nn::BatchNorm2d<3> bn;
+  MIXPREC_MODULE(input, residual, bn)
+  constexpr auto operator()(auto const& x) const {
+    auto const added = leaf<Fp16Op>(x, residual);
+    auto normalised = bn(leaf<Fp16Op>(x, input));
+    auto const rectified = relu(normalised);
+    if constexpr (Moves) {
+      auto const left = relu(std::move(normalised) + added);
+      return left + rectified;
+    } else {
+      auto const sum = normalised + added;
+      auto const left = relu(sum);
+      return left + rectified;
+    }
+  }
+};
+struct MovedToTheRightCase {
+  Parameter<4> input{Shape{4, 3, 5, 4}}, residual{Shape{4, 3, 5, 4}};
+  nn::BatchNorm2d<3> bn;
+  MIXPREC_MODULE(input, residual, bn)
+  constexpr auto operator()(auto const& x) const {
+    auto const added = leaf<Fp16Op>(x, residual);
+    auto normalised = bn(leaf<Fp16Op>(x, input));
+    auto const rectified = relu(normalised);
+    auto const sum = added + std::move(normalised);
+    return sum + rectified;
+  }
+};
+
 int count(std::vector<PlanRow> const& rows, std::string const& op) {
   int found = 0;
   for (PlanRow const& row : rows) found += row.op == op ? 1 : 0;
@@ -70,6 +103,26 @@ TEST_CASE("a batch norm with two readers runs once and gets the gradients of bot
       run<TwoReadersCase, Amp<float16>, TestBackend>(settings, draw_state<TwoReadersCase>(settings, Draw::coarse)).rows;
   CHECK(count(rows, "batch_norm") == 1);
   CHECK(count(rows, "batch_norm+relu") == 0);
+}
+
+TEST_CASE("a batch norm that was read and then moved into a sum runs once and moves its statistics once") {
+  check_op<MovedAfterReadCase<true>, TestBackend>({.seed = 4, .terms = 80, .gain = 3});
+  Case const settings{.seed = 4};
+  auto const state = draw_state<MovedAfterReadCase<true>>(settings, Draw::smooth);
+  for_each_policy([&]<class Policy>() {
+    Outcome const moved = run<MovedAfterReadCase<true>, Policy, TestBackend>(settings, state);
+    Outcome const named = run<MovedAfterReadCase<false>, Policy, TestBackend>(settings, state);
+    CHECK(count(moved.rows, "batch_norm") == 1);
+    CHECK(count(moved.rows, "batch_norm+add") == 0);
+    CHECK(moved.rows.size() == named.rows.size());
+    CHECK(moved.output == named.output);
+    CHECK(moved.gradients == named.gradients);
+    CHECK(moved.buffers == named.buffers);
+  });
+  auto const right = run<MovedToTheRightCase, Amp<float16>, TestBackend>(settings, state);
+  CHECK(count(right.rows, "batch_norm") == 1);
+  CHECK(count(right.rows, "batch_norm+add") == 0);
+  CHECK(right.buffers == run<MovedAfterReadCase<false>, Amp<float16>, TestBackend>(settings, state).buffers);
 }
 
 }  // namespace

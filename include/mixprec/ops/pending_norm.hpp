@@ -43,9 +43,9 @@ concept inference_policy = requires {
 /// Stands in for no residual.
 struct NoResidual {};
 
-/// What a batch norm module returns: a move-only value that runs when something reads it. relu(std::move(p)) and p + x
-/// on a temporary fuse; every other use runs the batch norm once and reads its result, as do later uses. The fused op
-/// rounds where the three ops would, so results do not depend on what was fused.
+/// What a batch norm module returns: a move-only value that runs when something reads it. relu(std::move(p)) and
+/// std::move(p) + x fuse where nothing has read p; every other use runs the batch norm once and reads its result, as do
+/// later uses. The fused op rounds where the three ops would, so results do not depend on what was fused.
 template <any_value V, int Channels, class Residual = NoResidual>
 class PendingNorm {
  public:
@@ -96,12 +96,21 @@ class PendingNorm {
   /// True until something has read the value: only then can an op still join.
   constexpr bool open() const { return *result_ == nullptr; }
 
-  /// The same batch norm with `residual` added behind it. The object is used up.
+  /// The same batch norm with `residual` added behind it. The object is used up. Where something has read the value
+  /// already, the sum is an op of its own and has run: the batch norm runs once.
   template <any_value R>
   constexpr auto plus(R residual) && {
-    return PendingNorm<V, Channels, R>(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_, place_,
-                                       std::move(residual));
+    using Sum = PendingNorm<V, Channels, R>;
+    if (open()) {
+      return Sum(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_, place_, std::move(residual));
+    }
+    auto const sum = apply(ops::Add{}, value().place(), value(), residual);
+    Sum made(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_, place_, std::move(residual));
+    made.settle(typename Sum::Result(sum.session(), sum.tensor(), sum.slot(), sum.place()));
+    return made;
   }
+  /// Makes `result` the value; nothing runs any more.
+  constexpr void settle(Result result) { *result_ = new Result(std::move(result)); }
 
   // A Value's interface, on the result.
   constexpr Session<backend>& session() const { return x_.session(); }
