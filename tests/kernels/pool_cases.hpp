@@ -41,44 +41,61 @@ void for_each_window_element(PoolGeometry const& g, Body const& body) {
           }
 }
 
-MIXPREC_KERNEL_TEST("max pooling takes the first maximum, lets NaN win, and sends the gradient back to it") {
-  for (PoolGeometry const& g : poolings()) {
-    for_each_dtype<TestBackend>([&]<class T>() {
-      auto values = normal_values<T>(g.inputs(), 60);
-      for (T& value : values) value = convert<T>(std::round(2 * convert<float>(value)));  // many equal elements
-      values.back() = convert<T>(std::numeric_limits<float>::quiet_NaN());
-      auto const upstream = normal_values<T>(g.outputs(), 61);
-      Buffer<TestBackend, T> x(stream, values), y(stream, g.outputs()), y_alone(stream, g.outputs());
-      Buffer<TestBackend, T> dy(stream, upstream), dx(stream, g.inputs());
-      Buffer<TestBackend, std::uint8_t> index(stream, g.outputs());
-      max_pool2d_forward(stream, g, static_cast<T const*>(x), y.get(), index.get());
-      max_pool2d_forward(stream, g, static_cast<T const*>(x), y_alone.get(), static_cast<std::uint8_t*>(nullptr));
-      max_pool2d_backward(stream, g, static_cast<T const*>(dy), static_cast<std::uint8_t const*>(index), dx.get());
-      auto const outputs = static_cast<std::size_t>(g.outputs());
-      std::vector<Expected> best(outputs, {-std::numeric_limits<double>::infinity()});
-      std::vector<std::uint8_t> positions(outputs);
-      std::vector<std::int64_t> winners(outputs, -1);
-      for_each_window_element(g, [&](std::int64_t to, std::int64_t from, std::int64_t position) {
-        auto const o = static_cast<std::size_t>(to);
-        double const value = at(values, from);
-        if (value > best[o].value || std::isnan(value)) {
-          best[o].value = value;
-          positions[o] = static_cast<std::uint8_t>(position);
-          winners[o] = from;
-        }
-      });
-      std::vector<Expected> gradients(values.size(), {0, 0});
-      for (std::size_t o = 0; o < outputs; ++o) {
-        auto& gradient = gradients[static_cast<std::size_t>(winners[o])];
-        gradient.value += convert<double>(upstream[o]);
-        gradient.error += 8 * arithmetic<T> * std::abs(convert<double>(upstream[o]));
+template <class Index, class Stream>
+void check_max_pooling(Stream& stream, PoolGeometry const& g) {
+  for_each_dtype<TestBackend>([&]<class T>() {
+    auto values = normal_values<T>(g.inputs(), 60);
+    for (T& value : values) value = convert<T>(std::round(2 * convert<float>(value)));  // many equal elements
+    values.back() = convert<T>(std::numeric_limits<float>::quiet_NaN());
+    auto const upstream = normal_values<T>(g.outputs(), 61);
+    Buffer<TestBackend, T> x(stream, values), y(stream, g.outputs()), y_alone(stream, g.outputs());
+    Buffer<TestBackend, T> dy(stream, upstream), dx(stream, g.inputs());
+    Buffer<TestBackend, Index> index(stream, g.outputs());
+    max_pool2d_forward(stream, g, static_cast<T const*>(x), y.get(), index.get());
+    max_pool2d_forward(stream, g, static_cast<T const*>(x), y_alone.get(), static_cast<Index*>(nullptr));
+    max_pool2d_backward(stream, g, static_cast<T const*>(dy), static_cast<Index const*>(index), dx.get());
+    auto const outputs = static_cast<std::size_t>(g.outputs());
+    std::vector<Expected> best(outputs, {-std::numeric_limits<double>::infinity()});
+    std::vector<Index> positions(outputs);
+    std::vector<std::int64_t> winners(outputs, -1);
+    for_each_window_element(g, [&](std::int64_t to, std::int64_t from, std::int64_t position) {
+      auto const o = static_cast<std::size_t>(to);
+      double const value = at(values, from);
+      if (value > best[o].value || std::isnan(value)) {
+        best[o].value = value;
+        positions[o] = static_cast<Index>(position);
+        winners[o] = from;
       }
-      check_close(y.read(), best);
-      check_close(y_alone.read(), best);
-      check_same(index.read(), positions);
-      check_close(dx.read(), gradients);
     });
+    std::vector<Expected> gradients(values.size(), {0, 0});
+    for (std::size_t o = 0; o < outputs; ++o) {
+      auto& gradient = gradients[static_cast<std::size_t>(winners[o])];
+      gradient.value += convert<double>(upstream[o]);
+      gradient.error += sum_error<T>(g.kernel * g.kernel) * std::abs(convert<double>(upstream[o]));
+    }
+    check_close(y.read(), best);
+    check_close(y_alone.read(), best);
+    check_same(index.read(), positions);
+    check_close(dx.read(), gradients);
+  });
+}
+
+MIXPREC_KERNEL_TEST("max pooling takes the first maximum, lets NaN win, and sends the gradient back to it") {
+  for (PoolGeometry const& g : poolings()) check_max_pooling<std::uint8_t>(stream, g);
+}
+
+MIXPREC_KERNEL_TEST("max pooling numbers the positions of large windows in 32 bits") {
+  for (PoolGeometry const& g : {pooling(2, 20, 18, 3, 17, 1, 8), pooling(1, 40, 37, 16, 18, 3, 2)}) {
+    check_max_pooling<std::int32_t>(stream, g);
   }
+}
+
+MIXPREC_KERNEL_TEST("max pooling refuses an index that cannot number the window's positions") {
+  Buffer<TestBackend, float> x(stream, 17 * 17), y(stream, 1);
+  Buffer<TestBackend, std::uint8_t> index(stream, 1);
+  CHECK_THROWS_AS(
+      max_pool2d_forward(stream, pooling(1, 17, 17, 1, 17, 1, 0), static_cast<float const*>(x), y.get(), index.get()),
+      Error);
 }
 
 MIXPREC_KERNEL_TEST("average pooling counts padding as zeros and its gradient is the transpose") {

@@ -31,14 +31,18 @@ struct GlobalPoolCase {
   constexpr auto operator()(auto const& x) const { return global_avg_pool2d(leaf<Fp16Op>(x, input)); }
 };
 
-Window const windows[] = {{Shape{2, 3, 6, 8}, 2, 2, 0}, {Shape{1, 4, 7, 7}, 3, 2, 1}, {Shape{2, 2, 5, 5}, 3, 1, 1}};
+/// The last kernel has more positions than a byte holds.
+Window const windows[] = {{Shape{2, 3, 6, 8}, 2, 2, 0},
+                          {Shape{1, 4, 7, 7}, 3, 2, 1},
+                          {Shape{2, 2, 5, 5}, 3, 1, 1},
+                          {Shape{1, 4, 9, 1}, 17, 1, 8}};
 
 template <bool Max>
 void check_windows() {
   for (Window const& window : windows) {
     INFO("kernel " << window.kernel << " stride " << window.stride << " padding " << window.padding);
     PoolCase<Max>::now = window;
-    check_op<PoolCase<Max>, TestBackend>({.seed = 1, .terms = 9});
+    check_op<PoolCase<Max>, TestBackend>({.seed = 1, .terms = window.kernel * window.kernel});
   }
 }
 
@@ -70,6 +74,18 @@ TEST_CASE("adaptive average pooling agrees with the oracle under every policy, b
     INFO("grid " << grid.height << " by " << grid.width);
     AdaptivePoolCase::now = grid;
     check_op<AdaptivePoolCase, TestBackend>({.seed = 3, .terms = 36});
+  }
+}
+
+TEST_CASE("max pooling without a gradient takes memory for its result alone") {
+  for (int const kernel : {2, 17}) {
+    Session<TestBackend> session(1);
+    Shape<4> const shape{4, 8, 32, 32};
+    Value<TestBackend, float, 4, 8, Fp32> const x(session, session.allocate<float>(shape), {}, {});
+    std::size_t const before = session.arena().live();
+    session.arena().reset_high_water();
+    auto const y = max_pool2d(x, kernel, 1);
+    CHECK(session.arena().high_water() - before == arena_rounded(y.tensor().bytes()));
   }
 }
 

@@ -2,6 +2,7 @@
 // Plain descriptions of convolutions and pools that CPU and CUDA kernels share. All tensors are NHWC in memory.
 #pragma once
 
+#include <concepts>  // std::same_as
 #include <cstdint>
 
 #include <mixprec/config.hpp>
@@ -67,5 +68,13 @@ struct AdaptivePoolGeometry {
   constexpr std::int64_t inputs() const { return n * rows.extent * columns.extent * c; }
   constexpr std::int64_t outputs() const { return n * rows.bins * columns.bins * c; }
 };
+
+/// What holds a position in a pooling window: a byte up to a kernel of 16, 32 bits above.
+template <class T>
+concept window_index = std::same_as<T, std::uint8_t> || std::same_as<T, std::int32_t>;
+
+/// The largest kernel whose positions `Index` can number.
+template <window_index Index>
+inline constexpr int largest_kernel = std::same_as<Index, std::uint8_t> ? 16 : 46340;
 
 }  // namespace mixprec::inline MIXPREC_ABI

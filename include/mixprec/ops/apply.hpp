@@ -46,9 +46,10 @@ struct OpBase {
 
   /// The result's static channels, from the first operand's.
   static constexpr int channels(int first) { return first; }
-  /// Further tensors for backward, by default none.
+  /// Further tensors, by default none. `needs` has a bit for each operand that wants a gradient: where it is 0, what
+  /// only backward reads may stay without memory.
   template <class T>
-  constexpr auto saved(auto& /*session*/, auto const&... /*shapes*/) const {
+  constexpr auto saved(auto& /*session*/, unsigned /*needs*/, auto const&... /*shapes*/) const {
     return std::tuple<>{};
   }
   constexpr double flops(auto const& result, auto const&...) const { return static_cast<double>(result.size()); }
@@ -203,7 +204,10 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Operand co
   auto const shaped = op.shape(operand.shape...);
   if (shaped.mismatch != nullptr) session.mismatch(place, Op::name, shaped);
   auto result = session.template allocate<type_of_t<How.result>>(shaped.shape);
-  auto saved = op.template saved<type_of_t<How.result>>(session, operand.shape...);
+  unsigned needs = 0, bit = 0;
+  ((needs |= (operand.slot.kind != GradientSlot::Kind::none ? 1u : 0u) << bit++), ...);
+  if (!Op::differentiable || !session.grad_enabled()) needs = 0;
+  auto saved = op.template saved<type_of_t<How.result>>(session, needs, operand.shape...);
   if constexpr (!std::is_same_v<B, Meta>) op.forward(session, result, saved, operand.tensor...);
 
   bool const recording = session.recording();
@@ -221,9 +225,7 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Operand co
     for (int axis = 0; axis < shaped.shape.rank && axis < 4; ++axis) row.extents[axis] = shaped.shape.extents[axis];
   }
   GradientSlot slot{};
-  unsigned needs = 0, bit = 0;
-  ((needs |= (operand.slot.kind != GradientSlot::Kind::none ? 1u : 0u) << bit++), ...);
-  if (needs != 0 && Op::differentiable && session.grad_enabled()) {
+  if (needs != 0) {
     slot = session.new_slot();
     Keeps const keeps = op.keeps(needs);
     bit = 0;

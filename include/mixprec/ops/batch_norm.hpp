@@ -44,7 +44,7 @@ struct BatchNorm : OpBase {
     return static_cast<double>(y.size()) * (4 + Residual + Rectify);
   }
   template <class T>
-  constexpr auto saved(auto& session, auto const&, Shape<1> weight, auto const&...) const {
+  constexpr auto saved(auto& session, unsigned, auto const&, Shape<1> weight, auto const&...) const {
     using A = accumulator_t<T>;
     return std::tuple{session.template allocate<A>(weight), session.template allocate<A>(weight)};  // mean, invstd
   }

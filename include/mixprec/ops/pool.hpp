@@ -28,23 +28,40 @@ struct Window : OpBase {
 };
 
 /// The largest value of each window; NaN wins. Precision: follows x. Backward: dy to the first maximum; keeps its
-/// position in the window, one byte each.
+/// position in the window, one byte each, four where the kernel is above 16. Without a gradient nothing is kept.
 struct MaxPool2d : Window {
   using precision = FollowOp;
   static constexpr char const* name = "max_pool2d";
 
+  /// Positions as bytes, positions as words: one of the two has memory, or none.
   template <class T>
-  constexpr auto saved(auto& session, Shape<4> x) const {
-    return std::tuple{session.template allocate<std::uint8_t>(this->shape(x).shape)};
+  constexpr auto saved(auto& session, unsigned needs, Shape<4> x) const {
+    Shape<4> const y = this->shape(x).shape;
+    decltype(session.template allocate<std::uint8_t>(y)) bytes;
+    decltype(session.template allocate<std::int32_t>(y)) words;
+    if (needs != 0 && kernel <= largest_kernel<std::uint8_t>) {
+      bytes = session.template allocate<std::uint8_t>(y);
+    } else if (needs != 0) {
+      words = session.template allocate<std::int32_t>(y);
+    }
+    return std::tuple{std::move(bytes), std::move(words)};
   }
   constexpr Keeps keeps(unsigned) const { return {}; }
   void forward(auto& session, auto& y, auto& saved, auto const& x) const {
-    max_pool2d_forward(session.stream(), geometry(x.shape(), y.shape()), x.data(), y.data(), std::get<0>(saved).data());
+    auto const run = [&](auto* index) {
+      max_pool2d_forward(session.stream(), geometry(x.shape(), y.shape()), x.data(), y.data(), index);
+    };
+    auto const& [bytes, words] = saved;
+    words ? run(words.data()) : run(bytes.data());
   }
   void backward(auto& session, auto const& context, auto& gradients) const {
     auto const& dx = std::get<0>(gradients);
-    max_pool2d_backward(session.stream(), geometry(dx.shape(), context.gradient.shape()), context.gradient.data(),
-                        static_cast<std::uint8_t const*>(std::get<0>(context.saved).data()), dx.data());
+    auto const run = [&](auto const* index) {
+      max_pool2d_backward(session.stream(), geometry(dx.shape(), context.gradient.shape()), context.gradient.data(),
+                          index, dx.data());
+    };
+    auto const& [bytes, words] = context.saved;
+    words ? run(words.data()) : run(bytes.data());
   }
 };
 

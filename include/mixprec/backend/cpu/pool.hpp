@@ -58,13 +58,14 @@ struct WindowRange {
 }  // namespace detail
 
 /// The largest element of each window; NaN wins. `index` (or null) takes its position in the window, of the first
-/// maximum. Errors: a kernel above 16 with an index, whose byte could not hold the position.
-template <floating_dtype X, floating_dtype Y>
-void max_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y, std::uint8_t* index) {
+/// maximum. Errors: a kernel with more positions than `Index` can number.
+template <floating_dtype X, floating_dtype Y, window_index Index>
+void max_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y, Index* index) {
   using Acc = accumulator_t<X>;
-  if (index != nullptr && g.kernel > 16) {
+  if (index != nullptr && g.kernel > largest_kernel<Index>) {
     throw Error("max_pool2d: a window of " + std::to_string(g.kernel) + " x " + std::to_string(g.kernel) +
-                " has more than 256 positions. Use a kernel of at most 16 for training.");
+                " has more positions than an index of " + std::to_string(sizeof(Index)) +
+                " bytes can number. Use a wider index.");
   }
   detail::for_each_position(
       stream, g.n, g.p, g.q, g.c, std::int64_t{g.kernel} * g.kernel,
@@ -89,14 +90,14 @@ void max_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y,
         }
         for (std::int64_t j = 0; j < count; ++j) y[at + j] = convert<Y>(best[j]);
         if (index != nullptr) {
-          for (std::int64_t j = 0; j < count; ++j) index[at + j] = static_cast<std::uint8_t>(position[j]);
+          for (std::int64_t j = 0; j < count; ++j) index[at + j] = static_cast<Index>(position[j]);
         }
       });
 }
 
 /// Each input takes the gradients of the windows whose maximum it was.
-template <floating_dtype Y, floating_dtype X>
-void max_pool2d_backward(Stream& stream, PoolGeometry const& g, Y const* dy, std::uint8_t const* index, X* dx) {
+template <floating_dtype Y, window_index Index, floating_dtype X>
+void max_pool2d_backward(Stream& stream, PoolGeometry const& g, Y const* dy, Index const* index, X* dx) {
   using Acc = accumulator_t<X>;
   detail::for_each_position(
       stream, g.n, g.h, g.w, g.c, std::int64_t{g.kernel} * g.kernel,
@@ -105,7 +106,7 @@ void max_pool2d_backward(Stream& stream, PoolGeometry const& g, Y const* dy, std
         detail::for_each_window_over(g, h, w, [&](std::int64_t window, std::int64_t p, std::int64_t q) {
           std::int64_t const from = ((n * g.p + p) * g.q + q) * g.c + first;
           Y const* __restrict upstream = dy + from;
-          std::uint8_t const* __restrict winner = index + from;
+          Index const* __restrict winner = index + from;
           for (std::int64_t j = 0; j < count; ++j) {
             Acc const gradient = convert<Acc>(upstream[j]);
             total[j] += winner[j] == window ? gradient : Acc{0};

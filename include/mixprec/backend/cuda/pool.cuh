@@ -41,8 +41,12 @@ __device__ inline Range windows_over(int position, int kernel, int stride, int p
   return {first, static_cast<int>(min(std::int64_t{shifted / stride + 1}, windows))};
 }
 
-template <int W, class X, class Y>
-__global__ void max_pool_forward_kernel(std::int64_t elements, PoolGeometry g, X const* x, Y* y, std::uint8_t* index) {
+/// Channels a thread; one where windows are so large that the index has 32 bits, for which one kernel is enough.
+template <class Index, class X, class Y>
+inline constexpr int max_pool_width = sizeof(Index) == 1 ? vector_width<X, Y> : 1;
+
+template <int W, class X, class Y, class Index>
+__global__ void max_pool_forward_kernel(std::int64_t elements, PoolGeometry g, X const* x, Y* y, Index* index) {
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
   PixelVector const at = pixel_vector<W>(item, g.p, g.q, g.c);
@@ -72,18 +76,18 @@ __global__ void max_pool_forward_kernel(std::int64_t elements, PoolGeometry g, X
     }
   }
   Vector<Y, W> out;
-  Vector<std::uint8_t, W> positions;
+  Vector<Index, W> positions;
 #pragma unroll
   for (int j = 0; j < W; ++j) {
     out.element[j] = convert<Y>(best[j]);
-    positions.element[j] = static_cast<std::uint8_t>(position[j]);
+    positions.element[j] = static_cast<Index>(position[j]);
   }
   store<W>(y + item * W, out);
   if (index != nullptr) store<W>(index + item * W, positions);
 }
 
-template <int W, class Y, class X>
-__global__ void max_pool_backward_kernel(std::int64_t elements, PoolGeometry g, Y const* dy, std::uint8_t const* index,
+template <int W, class Y, class Index, class X>
+__global__ void max_pool_backward_kernel(std::int64_t elements, PoolGeometry g, Y const* dy, Index const* index,
                                          X* dx) {
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
@@ -94,7 +98,7 @@ __global__ void max_pool_backward_kernel(std::int64_t elements, PoolGeometry g, 
   for (int p = rows.first; p < rows.last; ++p) {
     for (int q = columns.first; q < columns.last; ++q) {
       std::int64_t const from = ((at.image * g.p + p) * g.q + q) * g.c + at.channel;
-      Vector<std::uint8_t, W> const positions = load<W>(index + from);
+      Vector<Index, W> const positions = load<W>(index + from);
       Vector<Y, W> const gradient = load<W>(dy + from);
       int const here = (at.row - (p * g.stride - g.padding)) * g.kernel + at.column - (q * g.stride - g.padding);
 #pragma unroll
@@ -226,25 +230,28 @@ void launch_pixels(Stream& stream, char const* name, std::int64_t elements, std:
 }  // namespace detail
 
 /// Maximum over each window. `index`, where given, gets the position in the window (row * kernel + column) of the first
-/// maximum; NaN wins. Shapes: x (N,H,W,C), y and index (N,P,Q,C). Errors: a kernel over 16, whose index needs more than
-/// 8 bits.
-template <floating_dtype X, floating_dtype Y>
-void max_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y, std::uint8_t* index) {
-  if (index != nullptr && g.kernel > 16) {
-    throw Error("max_pool2d: a kernel of " + std::to_string(g.kernel) + " is not supported. Use 16 or less.");
+/// maximum; NaN wins. Shapes: x (N,H,W,C), y and index (N,P,Q,C). Errors: a kernel with more positions than `Index` can
+/// number.
+template <floating_dtype X, floating_dtype Y, window_index Index>
+void max_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y, Index* index) {
+  if (index != nullptr && g.kernel > largest_kernel<Index>) {
+    throw Error("max_pool2d: a window of " + std::to_string(g.kernel) + " x " + std::to_string(g.kernel) +
+                " has more positions than an index of " + std::to_string(sizeof(Index)) +
+                " bytes can number. Use a wider index.");
   }
-  constexpr int width = detail::vector_width<X, Y>;
-  detail::launch_pixels(stream, "max_pool2d_forward", g.outputs(), g.c, width, detail::max_pool_forward_kernel<1, X, Y>,
-                        detail::max_pool_forward_kernel<width, X, Y>, g, x, y, index);
+  constexpr int width = detail::max_pool_width<Index, X, Y>;
+  detail::launch_pixels(stream, "max_pool2d_forward", g.outputs(), g.c, width,
+                        detail::max_pool_forward_kernel<1, X, Y, Index>,
+                        detail::max_pool_forward_kernel<width, X, Y, Index>, g, x, y, index);
 }
 
 /// dx = sum of dy over the windows whose maximum lies there; float sums, one rounding.
-template <floating_dtype Y, floating_dtype X>
-void max_pool2d_backward(Stream& stream, PoolGeometry const& g, Y const* dy, std::uint8_t const* index, X* dx) {
-  constexpr int width = detail::vector_width<X, Y>;
+template <floating_dtype Y, window_index Index, floating_dtype X>
+void max_pool2d_backward(Stream& stream, PoolGeometry const& g, Y const* dy, Index const* index, X* dx) {
+  constexpr int width = detail::max_pool_width<Index, X, Y>;
   detail::launch_pixels(stream, "max_pool2d_backward", g.inputs(), g.c, width,
-                        detail::max_pool_backward_kernel<1, Y, X>, detail::max_pool_backward_kernel<width, Y, X>, g, dy,
-                        index, dx);
+                        detail::max_pool_backward_kernel<1, Y, Index, X>,
+                        detail::max_pool_backward_kernel<width, Y, Index, X>, g, dy, index, dx);
 }
 
 /// Mean over each window, padding counted as zeros.
