@@ -48,12 +48,26 @@ void for_each_window_over(PoolGeometry const& g, std::int64_t y, std::int64_t x,
   }
 }
 
-/// The part of a window of `kernel` that starts at `start` and lies inside [0, extent).
-struct WindowRange {
-  std::int64_t begin, end;
-  WindowRange(std::int64_t start, std::int64_t kernel, std::int64_t extent)
-      : begin(std::max<std::int64_t>(0, -start)), end(std::min(kernel, extent - start)) {}
-};
+/// Calls body(window, from) for the inputs under the window of output (p, q) of image n, positions in the window
+/// rising; `from` are the input's channels from `first`.
+template <class X, class Body>
+void for_each_input_under(PoolGeometry const& g, std::int64_t n, std::int64_t p, std::int64_t q, X const* x,
+                          std::int64_t first, Body const& body) {
+  std::int64_t const top = p * g.stride - g.padding, left = q * g.stride - g.padding;
+  std::int64_t const last_row = std::min<std::int64_t>(g.kernel, g.h - top);
+  std::int64_t const last_column = std::min<std::int64_t>(g.kernel, g.w - left);
+  for (std::int64_t r = std::max<std::int64_t>(0, -top); r < last_row; ++r) {
+    for (std::int64_t s = std::max<std::int64_t>(0, -left); s < last_column; ++s) {
+      body(r * g.kernel + s, x + ((n * g.h + top + r) * g.w + left + s) * g.c + first);
+    }
+  }
+}
+
+/// The first position in the window of output (p, q) that lies on an input.
+inline std::int64_t first_position(PoolGeometry const& g, std::int64_t p, std::int64_t q) {
+  return std::max<std::int64_t>(0, g.padding - p * g.stride) * g.kernel +
+         std::max<std::int64_t>(0, g.padding - q * g.stride);
+}
 
 }  // namespace detail
 
@@ -70,24 +84,19 @@ void max_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y,
   detail::for_each_position(
       stream, g.n, g.p, g.q, g.c, std::int64_t{g.kernel} * g.kernel,
       [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t at, std::int64_t first, std::int64_t count) {
-        std::int64_t const top = p * g.stride - g.padding, left = q * g.stride - g.padding;
-        detail::WindowRange const rows(top, g.kernel, g.h), columns(left, g.kernel, g.w);
         Acc best[detail::pool_channels];
         std::int32_t position[detail::pool_channels];
         std::fill(best, best + count, -std::numeric_limits<Acc>::infinity());
-        std::fill(position, position + count, static_cast<std::int32_t>(rows.begin * g.kernel + columns.begin));
-        for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-          for (std::int64_t s = columns.begin; s < columns.end; ++s) {
-            X const* __restrict from = x + ((n * g.h + top + r) * g.w + left + s) * g.c + first;
-            auto const here = static_cast<std::int32_t>(r * g.kernel + s);
-            for (std::int64_t j = 0; j < count; ++j) {
-              Acc const value = convert<Acc>(from[j]);
-              bool const wins = (value > best[j]) | (value != value);
-              best[j] = wins ? value : best[j];
-              position[j] = wins ? here : position[j];
-            }
+        std::fill(position, position + count, static_cast<std::int32_t>(detail::first_position(g, p, q)));
+        detail::for_each_input_under(g, n, p, q, x, first, [&](std::int64_t window, X const* __restrict from) {
+          auto const here = static_cast<std::int32_t>(window);
+          for (std::int64_t j = 0; j < count; ++j) {
+            Acc const value = convert<Acc>(from[j]);
+            bool const wins = (value > best[j]) | (value != value);
+            best[j] = wins ? value : best[j];
+            position[j] = wins ? here : position[j];
           }
-        }
+        });
         for (std::int64_t j = 0; j < count; ++j) y[at + j] = convert<Y>(best[j]);
         if (index != nullptr) {
           for (std::int64_t j = 0; j < count; ++j) index[at + j] = static_cast<Index>(position[j]);
@@ -124,15 +133,10 @@ void avg_pool2d_forward(Stream& stream, PoolGeometry const& g, X const* x, Y* y)
   detail::for_each_position(
       stream, g.n, g.p, g.q, g.c, std::int64_t{g.kernel} * g.kernel,
       [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t at, std::int64_t first, std::int64_t count) {
-        std::int64_t const top = p * g.stride - g.padding, left = q * g.stride - g.padding;
-        detail::WindowRange const rows(top, g.kernel, g.h), columns(left, g.kernel, g.w);
         Acc total[detail::pool_channels] = {};
-        for (std::int64_t r = rows.begin; r < rows.end; ++r) {
-          for (std::int64_t s = columns.begin; s < columns.end; ++s) {
-            X const* __restrict from = x + ((n * g.h + top + r) * g.w + left + s) * g.c + first;
-            for (std::int64_t j = 0; j < count; ++j) total[j] += convert<Acc>(from[j]);
-          }
-        }
+        detail::for_each_input_under(g, n, p, q, x, first, [&](std::int64_t, X const* __restrict from) {
+          for (std::int64_t j = 0; j < count; ++j) total[j] += convert<Acc>(from[j]);
+        });
         for (std::int64_t j = 0; j < count; ++j) y[at + j] = convert<Y>(total[j] * factor);
       });
 }

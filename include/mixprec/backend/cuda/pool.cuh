@@ -41,6 +41,39 @@ __device__ inline Range windows_over(int position, int kernel, int stride, int p
   return {first, static_cast<int>(min(std::int64_t{shifted / stride + 1}, windows))};
 }
 
+/// Calls body(window, in) for the inputs under the window of output `at`, with their positions in the window, rising.
+template <int W, class X, class Body>
+__device__ void for_each_input_under(PoolGeometry const& g, PixelVector const& at, X const* x, Body const& body) {
+  Range const rows = window_positions(at.row, g.kernel, g.stride, g.padding, g.h);
+  Range const columns = window_positions(at.column, g.kernel, g.stride, g.padding, g.w);
+  int const top = at.row * g.stride - g.padding, left = at.column * g.stride - g.padding;
+  for (int row = rows.first; row < rows.last; ++row) {
+    X const* const line = x + ((at.image * g.h + row) * g.w) * g.c + at.channel;
+    for (int column = columns.first; column < columns.last; ++column) {
+      body((row - top) * g.kernel + column - left, load<W>(line + column * g.c));
+    }
+  }
+}
+
+/// The first position in the window of output `at` that lies on an input.
+__device__ inline int first_position(PoolGeometry const& g, PixelVector const& at) {
+  return max(g.padding - at.row * g.stride, 0) * g.kernel + max(g.padding - at.column * g.stride, 0);
+}
+
+/// Calls body(window, from) for the windows that cover input `at`: its position in the window, and the window's output
+/// as an element.
+template <class Body>
+__device__ void for_each_window_over(PoolGeometry const& g, PixelVector const& at, Body const& body) {
+  Range const rows = windows_over(at.row, g.kernel, g.stride, g.padding, g.p);
+  Range const columns = windows_over(at.column, g.kernel, g.stride, g.padding, g.q);
+  for (int p = rows.first; p < rows.last; ++p) {
+    for (int q = columns.first; q < columns.last; ++q) {
+      int const window = (at.row - (p * g.stride - g.padding)) * g.kernel + at.column - (q * g.stride - g.padding);
+      body(window, ((at.image * g.p + p) * g.q + q) * g.c + at.channel);
+    }
+  }
+}
+
 /// Channels a thread; one where windows are so large that the index has 32 bits, for which one kernel is enough.
 template <class Index, class X, class Y>
 inline constexpr int max_pool_width = sizeof(Index) == 1 ? vector_width<X, Y> : 1;
@@ -50,31 +83,23 @@ __global__ void max_pool_forward_kernel(std::int64_t elements, PoolGeometry g, X
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
   PixelVector const at = pixel_vector<W>(item, g.p, g.q, g.c);
-  Range const rows = window_positions(at.row, g.kernel, g.stride, g.padding, g.h);
-  Range const columns = window_positions(at.column, g.kernel, g.stride, g.padding, g.w);
-  int const top = at.row * g.stride - g.padding, left = at.column * g.stride - g.padding;
   float best[W];
   int position[W];
 #pragma unroll
   for (int j = 0; j < W; ++j) {
     best[j] = -HUGE_VALF;
-    position[j] = (rows.first - top) * g.kernel + columns.first - left;
+    position[j] = first_position(g, at);
   }
-  for (int row = rows.first; row < rows.last; ++row) {
-    X const* const line = x + ((at.image * g.h + row) * g.w) * g.c + at.channel;
-    for (int column = columns.first; column < columns.last; ++column) {
-      Vector<X, W> const in = load<W>(line + column * g.c);
-      int const here = (row - top) * g.kernel + column - left;
+  for_each_input_under<W>(g, at, x, [&](int window, Vector<X, W> const& in) {
 #pragma unroll
-      for (int j = 0; j < W; ++j) {
-        float const value = convert<float>(in.element[j]);
-        if (value > best[j] || value != value) {
-          best[j] = value;
-          position[j] = here;
-        }
+    for (int j = 0; j < W; ++j) {
+      float const value = convert<float>(in.element[j]);
+      if (value > best[j] || value != value) {
+        best[j] = value;
+        position[j] = window;
       }
     }
-  }
+  });
   Vector<Y, W> out;
   Vector<Index, W> positions;
 #pragma unroll
@@ -92,21 +117,15 @@ __global__ void max_pool_backward_kernel(std::int64_t elements, PoolGeometry g, 
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
   PixelVector const at = pixel_vector<W>(item, g.h, g.w, g.c);
-  Range const rows = windows_over(at.row, g.kernel, g.stride, g.padding, g.p);
-  Range const columns = windows_over(at.column, g.kernel, g.stride, g.padding, g.q);
   float sum[W] = {};
-  for (int p = rows.first; p < rows.last; ++p) {
-    for (int q = columns.first; q < columns.last; ++q) {
-      std::int64_t const from = ((at.image * g.p + p) * g.q + q) * g.c + at.channel;
-      Vector<Index, W> const positions = load<W>(index + from);
-      Vector<Y, W> const gradient = load<W>(dy + from);
-      int const here = (at.row - (p * g.stride - g.padding)) * g.kernel + at.column - (q * g.stride - g.padding);
+  for_each_window_over(g, at, [&](int window, std::int64_t from) {
+    Vector<Index, W> const positions = load<W>(index + from);
+    Vector<Y, W> const gradient = load<W>(dy + from);
 #pragma unroll
-      for (int j = 0; j < W; ++j) {
-        if (positions.element[j] == here) sum[j] += convert<float>(gradient.element[j]);
-      }
+    for (int j = 0; j < W; ++j) {
+      if (positions.element[j] == window) sum[j] += convert<float>(gradient.element[j]);
     }
-  }
+  });
   Vector<X, W> out;
 #pragma unroll
   for (int j = 0; j < W; ++j) out.element[j] = convert<X>(sum[j]);
@@ -118,17 +137,11 @@ __global__ void avg_pool_forward_kernel(std::int64_t elements, PoolGeometry g, X
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
   PixelVector const at = pixel_vector<W>(item, g.p, g.q, g.c);
-  Range const rows = window_positions(at.row, g.kernel, g.stride, g.padding, g.h);
-  Range const columns = window_positions(at.column, g.kernel, g.stride, g.padding, g.w);
   float sum[W] = {};
-  for (int row = rows.first; row < rows.last; ++row) {
-    X const* const line = x + ((at.image * g.h + row) * g.w) * g.c + at.channel;
-    for (int column = columns.first; column < columns.last; ++column) {
-      Vector<X, W> const in = load<W>(line + column * g.c);
+  for_each_input_under<W>(g, at, x, [&](int, Vector<X, W> const& in) {
 #pragma unroll
-      for (int j = 0; j < W; ++j) sum[j] += convert<float>(in.element[j]);
-    }
-  }
+    for (int j = 0; j < W; ++j) sum[j] += convert<float>(in.element[j]);
+  });
   float const count = static_cast<float>(g.kernel * g.kernel);
   Vector<Y, W> out;
 #pragma unroll
@@ -141,16 +154,12 @@ __global__ void avg_pool_backward_kernel(std::int64_t elements, PoolGeometry g, 
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
   PixelVector const at = pixel_vector<W>(item, g.h, g.w, g.c);
-  Range const rows = windows_over(at.row, g.kernel, g.stride, g.padding, g.p);
-  Range const columns = windows_over(at.column, g.kernel, g.stride, g.padding, g.q);
   float sum[W] = {};
-  for (int p = rows.first; p < rows.last; ++p) {
-    for (int q = columns.first; q < columns.last; ++q) {
-      Vector<Y, W> const gradient = load<W>(dy + ((at.image * g.p + p) * g.q + q) * g.c + at.channel);
+  for_each_window_over(g, at, [&](int, std::int64_t from) {
+    Vector<Y, W> const gradient = load<W>(dy + from);
 #pragma unroll
-      for (int j = 0; j < W; ++j) sum[j] += convert<float>(gradient.element[j]);
-    }
-  }
+    for (int j = 0; j < W; ++j) sum[j] += convert<float>(gradient.element[j]);
+  });
   float const count = static_cast<float>(g.kernel * g.kernel);
   Vector<X, W> out;
 #pragma unroll
