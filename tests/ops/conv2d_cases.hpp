@@ -50,5 +50,38 @@ TEST_CASE("conv2d without bias agrees with the oracle, and the bias that is not 
   check_geometries<false>();
 }
 
+TEST_CASE("conv2d refuses a geometry that is none, by name and value") {
+  struct {
+    ConvSettings settings;
+    char const* text;
+  } const cases[] = {{{Shape{1, 4, 6, 6}, Shape{4, 4, 3, 0}, 1, 0, 1, 1},
+                      "kernel and its least extent do not fit: expected 1, received 0"},
+                     {{Shape{1, 4, 6, 6}, Shape{4, 4, 3, 3}, 0, 0, 1, 1},
+                      "stride and its least value do not fit: expected 1, received 0"},
+                     {{Shape{1, 4, 6, 6}, Shape{4, 4, 3, 3}, 1, -1, 1, 1},
+                      "padding and its least value do not fit: expected 0, received -1"},
+                     {{Shape{1, 4, 6, 6}, Shape{4, 4, 3, 3}, 1, 0, 0, 1},
+                      "dilation and its least value do not fit: expected 1, received 0"},
+                     {{Shape{1, 4, 6, 6}, Shape{4, 4, 3, 3}, 1, 0, 1, 0},
+                      "groups and their least number do not fit: expected 1, received 0"},
+                     {{Shape{1, 4, 6, 6}, Shape{3, 2, 3, 3}, 1, 0, 1, 2},
+                      "output channels and a multiple of the groups do not fit: expected 4, received 3"}};
+  for (auto const& [settings, text] : cases) {
+    CAPTURE(text);
+    Session<TestBackend> session(1);
+    auto const value = [&](Shape<4> shape) {
+      return Value<TestBackend, float, 4, dynamic_channels, Fp32>(session, session.allocate<float>(shape), {}, {});
+    };
+    ops::Conv2d const op{{}, settings.stride, settings.padding, settings.dilation, settings.groups};
+    std::string message;
+    try {
+      apply(op, {}, value(settings.input), value(settings.weight));
+    } catch (Error const& error) {
+      message = error.what();
+    }
+    CHECK(message.find(std::string("conv2d: ") + text) != std::string::npos);
+  }
+}
+
 }  // namespace
 }  // namespace mixprec::test

@@ -77,6 +77,42 @@ TEST_CASE("adaptive average pooling agrees with the oracle under every policy, b
   }
 }
 
+/// What an op says of a window; empty where it says nothing.
+std::string refusal(Window const& window, bool max) {
+  Session<TestBackend> session(1);
+  Value<TestBackend, float, 4, 2, Fp32> const x(session, session.allocate<float>(window.input), {}, {});
+  try {
+    if (max) {
+      max_pool2d(x, window.kernel, window.stride, window.padding);
+    } else {
+      avg_pool2d(x, window.kernel, window.stride, window.padding);
+    }
+  } catch (Error const& error) {
+    return error.what();
+  }
+  return {};
+}
+
+TEST_CASE("pooling refuses a window that is none, by name and value") {
+  Shape<4> const input{1, 2, 6, 6};
+  struct {
+    Window window;
+    char const* text;
+  } const cases[] = {
+      {{input, 0, 0, 0}, "kernel and its least value do not fit: expected 1, received 0"},
+      {{input, -3, 1, 0}, "kernel and its least value do not fit: expected 1, received -3"},
+      {{input, 46341, 1, 23170}, "kernel and its largest value do not fit: expected 46340, received 46341"},
+      {{input, 2, -1, 0}, "stride and its least value do not fit: expected 1, received -1"},
+      {{input, 2, 1, -1}, "padding and its least value do not fit: expected 0, received -1"},
+      {{input, 3, 1, 2}, "padding (at most half the kernel) and kernel do not fit: expected 1, received 2"}};
+  for (auto const& [window, text] : cases) {
+    CAPTURE(text);
+    CHECK(refusal(window, true).find(std::string("max_pool2d: ") + text) != std::string::npos);
+    CHECK(refusal(window, false).find(std::string("avg_pool2d: ") + text) != std::string::npos);
+  }
+  CHECK(refusal({input, 2, 0, 0}, true).empty());  // stride 0 means the kernel
+}
+
 TEST_CASE("max pooling without a gradient takes memory for its result alone") {
   for (int const kernel : {2, 17}) {
     Session<TestBackend> session(1);

@@ -76,6 +76,12 @@ struct Conv2dOptions {
 /// Shapes: (N,In,H,W) -> (N,Out,P,Q). Precision: Fp16Op. torch.nn.Conv2d with a square kernel.
 template <int In, int Out, int Kernel, Conv2dOptions Options = Conv2dOptions{}>
 struct Conv2d : Module {
+  static_assert(Kernel >= 1,
+                "mixprec: Conv2d: the kernel is less than 1. Give Conv2d<In, Out, Kernel> one of at least 1.");
+  static_assert(Options.stride >= 1, "mixprec: Conv2d: the stride is less than 1. Give .stride at least 1.");
+  static_assert(Options.dilation >= 1, "mixprec: Conv2d: the dilation is less than 1. Give .dilation at least 1.");
+  static_assert(Options.padding >= 0, "mixprec: Conv2d: the padding is negative. Give .padding at least 0.");
+  static_assert(Options.groups >= 1, "mixprec: Conv2d: the groups are fewer than 1. Give .groups at least 1.");
   static_assert(
       In % Options.groups == 0 && Out % Options.groups == 0,
       "mixprec: Conv2d: groups must divide the input and the output channels. Change groups or the channels.");
@@ -142,15 +148,29 @@ struct ReLU : Stateless {
   }
 };
 
+namespace detail {
+/// What a pooling layer's numbers must be; the compiler's first error shows them.
+template <int Kernel, int Stride, int Padding>
+struct PoolingWindow : Stateless {
+  static_assert(Kernel >= 1,
+                "mixprec: pooling: the kernel is less than 1. Give MaxPool2d or AvgPool2d one of at least 1.");
+  static_assert(Stride >= 1, "mixprec: pooling: the stride is less than 1. Give at least 1, or none for the kernel's.");
+  static_assert(Padding >= 0, "mixprec: pooling: the padding is negative. Give at least 0.");
+  static_assert(2 * Padding <= Kernel, "mixprec: pooling: the padding is more than half the kernel. Give less.");
+};
+}  // namespace detail
+
+/// Shapes: (N,C,H,W) -> (N,C,P,Q). Precision: follows its operand. torch.nn.MaxPool2d with a square window.
 template <int Kernel, int Stride = Kernel, int Padding = 0>
-struct MaxPool2d : Stateless {
+struct MaxPool2d : detail::PoolingWindow<Kernel, Stride, Padding> {
   constexpr auto operator()(any_value auto const& x) const {
     return apply(ops::MaxPool2d{{{}, Kernel, Stride, Padding}}, own_place(*this), x);
   }
 };
 
+/// As MaxPool2d, the mean of each window, padding counted. torch.nn.AvgPool2d.
 template <int Kernel, int Stride = Kernel, int Padding = 0>
-struct AvgPool2d : Stateless {
+struct AvgPool2d : detail::PoolingWindow<Kernel, Stride, Padding> {
   constexpr auto operator()(any_value auto const& x) const {
     return apply(ops::AvgPool2d{{{}, Kernel, Stride, Padding}}, own_place(*this), x);
   }

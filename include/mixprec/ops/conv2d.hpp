@@ -10,6 +10,7 @@ namespace mixprec::inline MIXPREC_ABI {
 namespace ops {
 
 /// Shapes: x (N,C,H,W), weight (K,C/groups,R,S), bias (K) -> (N,K,P,Q) with PyTorch's window formula.
+/// 1 <= kernel, stride, dilation, groups; 0 <= padding; groups divide C and K.
 /// Precision: low operands and result, float sums. Backward: input, weight and bias gradients, each only where it is
 /// wanted; keeps x where the weight is trained, the weight where x wants a gradient.
 struct Conv2d : OpBase {
@@ -21,6 +22,14 @@ struct Conv2d : OpBase {
   int stride = 1, padding = 0, dilation = 1, groups = 1;
 
   constexpr Shaped<4> shape(Shape<4> x, Shape<4> weight, auto const&...) const {
+    if (weight[2] < 1 || weight[3] < 1)
+      return {"kernel and its least extent", 1, weight[2] < weight[3] ? weight[2] : weight[3]};
+    if (stride < 1) return {"stride and its least value", 1, stride};
+    if (dilation < 1) return {"dilation and its least value", 1, dilation};
+    if (padding < 0) return {"padding and its least value", 0, padding};
+    if (groups < 1) return {"groups and their least number", 1, groups};
+    if (weight[0] % groups != 0)
+      return {"output channels and a multiple of the groups", (weight[0] / groups + 1) * groups, weight[0]};
     if (x[1] != weight[1] * groups) return {"input channels", weight[1] * groups, x[1]};
     for (int axis = 2; axis < 4; ++axis) {
       if (window_extent(x[axis], static_cast<int>(weight[axis]), stride, padding, dilation) <= 0)

@@ -9,11 +9,16 @@ namespace mixprec::inline MIXPREC_ABI {
 
 namespace ops {
 
-/// Shapes: (N,C,H,W) -> (N,C,P,Q) by a square window.
+/// Shapes: (N,C,H,W) -> (N,C,P,Q) by a square window. 1 <= kernel, 1 <= stride, 0 <= padding <= kernel / 2.
 struct Window : OpBase {
   int kernel = 2, stride = 2, padding = 0;
 
   constexpr Shaped<4> shape(Shape<4> x) const {
+    if (kernel < 1) return {"kernel and its least value", 1, kernel};
+    if (kernel > largest_kernel<std::int32_t>)
+      return {"kernel and its largest value", largest_kernel<std::int32_t>, kernel};
+    if (stride < 1) return {"stride and its least value", 1, stride};
+    if (padding < 0) return {"padding and its least value", 0, padding};
     if (2 * padding > kernel) return {"padding (at most half the kernel) and kernel", kernel / 2, padding};
     for (int axis = 2; axis < 4; ++axis)
       if (window_extent(x[axis], kernel, stride, padding, 1) <= 0)
@@ -102,11 +107,13 @@ struct GlobalAvgPool2d : OpBase {
 
 }  // namespace ops
 
-/// torch.nn.functional.max_pool2d with a square window; stride 0 means the kernel.
+/// torch.nn.functional.max_pool2d with a square window; stride 0 means the kernel. Errors: Error for a window that is
+/// no window (see ops::Window) or does not fit.
 constexpr auto max_pool2d(any_value auto const& x, int kernel, int stride = 0, int padding = 0) {
   return apply(ops::MaxPool2d{{{}, kernel, stride == 0 ? kernel : stride, padding}}, x.place(), x);
 }
-/// torch.nn.functional.avg_pool2d with a square window and count_include_pad; stride 0 means the kernel.
+/// torch.nn.functional.avg_pool2d with a square window and count_include_pad; stride 0 means the kernel. Errors: as
+/// max_pool2d.
 constexpr auto avg_pool2d(any_value auto const& x, int kernel, int stride = 0, int padding = 0) {
   return apply(ops::AvgPool2d{{{}, kernel, stride == 0 ? kernel : stride, padding}}, x.place(), x);
 }
