@@ -64,6 +64,29 @@ TEST_CASE("cross_entropy is PyTorch's number: the weighted mean over labels that
   CHECK_EQ(difference("loss", loss, {total / weight_total}, 1e-6), "");
 }
 
+TEST_CASE("cross_entropy says which label is no class on the CPU, and gives NaN where it would have to wait") {
+  Case const settings{.seed = 8};
+  auto const state = draw_state<CrossEntropyCase>(settings, Draw::coarse);
+  for (double const label : {5.0, -1.0}) {
+    CAPTURE(label);
+    CrossEntropyCase::now = {{0, 4, 2, label, 1, 3}, {}, -100};
+    if constexpr (std::is_same_v<TestBackend, Cpu>) {
+      std::string message;
+      try {
+        run<CrossEntropyCase, Fp32, TestBackend>(settings, state);
+      } catch (Error const& error) {
+        message = error.what();
+      }
+      std::string const wanted = "target " + std::to_string(static_cast<int>(label)) + " of row 3 is no class of 5";
+      CHECK_MESSAGE(message.find(wanted) != std::string::npos, message);
+    } else {
+      Outcome const outcome = run<CrossEntropyCase, Fp32, TestBackend>(settings, state);
+      CHECK(std::isnan(outcome.output[0]));
+      for (double const gradient : outcome.gradients[0].second) CHECK(std::isnan(gradient));
+    }
+  }
+}
+
 TEST_CASE("mse_loss of two dtypes agrees with the oracle under every policy") {
   check_op<MseCase, TestBackend>({.seed = 4, .terms = 28, .gain = 2});
 }

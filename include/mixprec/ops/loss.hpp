@@ -88,8 +88,10 @@ struct CrossEntropyOptions {
   Tensor<B, float, 1> weight{};
 };
 
-/// torch.nn.functional.cross_entropy(logits, labels) with reduction="mean"; labels are int32. A label outside the
-/// classes that is not ignore_index gives a loss of NaN: on CUDA nothing asks the host.
+/// torch.nn.functional.cross_entropy(logits, labels) with reduction="mean"; labels are int32.
+/// Errors: a label outside the classes that is not ignore_index. On the CPU: Error with the label and its row. On CUDA,
+/// where the host would have to wait for the labels: the loss and its gradients become NaN, so that a dynamic scaler
+/// skips the step.
 template <any_value X>
 constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::int32_t, 1> const& labels,
                              CrossEntropyOptions<typename X::backend> const& options = {}) {
