@@ -67,6 +67,34 @@ MIXPREC_KERNEL_TEST("batch norm's statistics are accurate for a mean a thousand 
   }
 }
 
+MIXPREC_KERNEL_TEST("a NaN or an infinity in a channel makes NaN of its statistics, and of no other channel's") {
+  double const bad_values[] = {std::numeric_limits<double>::quiet_NaN(), std::numeric_limits<double>::infinity()};
+  for (Matrix const shape : batch_norm_shapes()) {
+    for (double const bad : bad_values) {
+      for_each_dtype<TestBackend>([&]<class T>() {
+        using Acc = accumulator_t<T>;
+        std::int64_t const wrong = shape.c / 2;
+        auto values = normal_values<T>(shape.rows * shape.c, 47);
+        values[static_cast<std::size_t>(shape.rows / 2 * shape.c + wrong)] = convert<T>(bad);
+        Buffer<TestBackend, T> x(stream, values);
+        Buffer<TestBackend, Acc> mean(stream, shape.c), invstd(stream, shape.c);
+        Buffer<TestBackend, Acc> running_mean(stream, normal_values<Acc>(shape.c, 48)),
+            running_var(stream, normal_values<Acc>(shape.c, 49, 5, 0.1));
+        batch_norm_statistics(stream, shape.rows, shape.c, static_cast<T const*>(x), 1e-5, mean.get(), invstd.get(),
+                              running_mean.get(), running_var.get(), 0.1);
+        auto const invstds = invstd.read(), means = running_mean.read(), variances = running_var.read();
+        for (std::int64_t j = 0; j < shape.c; ++j) {
+          CAPTURE(j);
+          CHECK(std::isfinite(at(means, j)) == (j != wrong));
+          CHECK(std::isnan(at(variances, j)) == (j == wrong));
+          CHECK(std::isnan(at(invstds, j)) == (j == wrong));
+        }
+        if (std::isnan(bad)) CHECK(std::isnan(at(means, wrong)));
+      });
+    }
+  }
+}
+
 MIXPREC_KERNEL_TEST("batch norm's forward matches the definition and leaves running statistics alone when null") {
   for (Matrix const shape : batch_norm_shapes()) {
     for_each_dtype<TestBackend>([&]<class T>() {
