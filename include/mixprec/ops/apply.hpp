@@ -29,14 +29,14 @@ struct Keeps {
 /// - `keeps(unsigned needs) const -> Keeps`: what backward reads when the operands in `needs` want gradients
 /// - `forward(session, result, saved, operands...)`, `backward(session, context, gradients)` on tensors
 /// - where they differ from the defaults below: `folds_casts`, `float_parameters`, `stores_operand`,
-/// `stores_accumulator`, `channels`,
-///   `saved`, `flops`, `differentiable`; an op whose result has a dtype of its own (a cast) names it in `stores`.
+///   `stores_accumulator`, `channels`, `saved`, `flops`, `differentiable`, `materializes`
+/// - `stores`, the dtype of its result, where the op is a cast
 struct OpBase {
   /// Kernels read any floating dtype and convert in registers. False for vendor convolution and matmul.
   static constexpr bool folds_casts = true;
   /// Parameters are read as they are stored (batch norm), not as the op's operands.
   static constexpr bool float_parameters = false;
-  /// An Fp32Op whose result Amp stores in the operand's dtype.
+  /// An Fp32Op whose result Amp stores in the operand's dtype: for ops like resize and layer norm; no op here yet.
   static constexpr bool stores_operand = false;
   /// The result is stored in the accumulator's dtype whatever the policy says: the losses, whose kernels sum in it.
   static constexpr bool stores_accumulator = false;

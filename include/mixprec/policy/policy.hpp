@@ -26,9 +26,9 @@ constexpr bool is_norm(ParameterKind kind) {
 /// | `floor` | no operand of any op is narrower than this (a forced region: float32) |
 /// | `stores_operand` | an Fp32Op that says so (`stores_operand`) stores its operand's dtype, computed in float |
 /// | `promotes_low` | PromoteOp runs low (MMCV) |
-/// | `class_of<Op>` | the op's class, its own unless changed; Apex O2 and O3 cast the model as a whole: all ops follow
-/// | | `casts_input`, `casts_output` | the model casts its input to `low`, its output to float32 | | `parameter(kind)`
-/// | dtype in which parameters are stored and updated |
+/// | `class_of<Op>` | the op's class, its own unless changed (Apex O2 and O3 cast the model as a whole: all follow) |
+/// | `casts_input`, `casts_output` | the model casts its input to `low`, its output to float32 |
+/// | `parameter(kind)` | dtype in which parameters are stored and updated |
 template <class Low>
 struct PolicyBase {
   static constexpr DType low = dtype_of_v<Low>;
@@ -58,8 +58,11 @@ struct PyTorchAmp : PolicyBase<Low> {
   static constexpr char const* name = "pytorch-amp";
 };
 
-/// Ours: PyTorch's classes; where PyTorch widens only to store (resize, pooling, normalisation), the result is computed
-/// in float and stored in the operand's dtype, which saves the bytes and the cast back.
+/// Ours: PyTorch's classes, except that an Fp32Op that declares `stores_operand` computes in float and stores its
+/// operand's dtype, which saves the bytes and the cast back. That is for ops that autocast widens though their results
+/// fit the operand's dtype: resize, layer norm and group norm. None of today's ops is one: autocast leaves pooling and
+/// batch norm in their operand's dtype, and softmax, losses and sums stay float here too. So Amp and PyTorchAmp give
+/// today's ops the same dtypes.
 template <class Low = float16>
 struct Amp : PolicyBase<Low> {
   static constexpr char const* name = std::is_same_v<Low, bfloat16> ? "amp-bf16" : "amp-fp16";
