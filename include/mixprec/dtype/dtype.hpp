@@ -10,7 +10,8 @@
 
 namespace mixprec::inline MIXPREC_ABI {
 
-/// What a tensor's elements are. The values are stored in files: never renumber them.
+/// What a tensor's elements are. Floating dtypes come first (is_floating), and the values index the tables below. They
+/// are in no file: files name dtypes.
 enum class DType : std::uint8_t {
   float64 = 0,
   float32 = 1,

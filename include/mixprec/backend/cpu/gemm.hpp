@@ -73,8 +73,11 @@ void gemm_tile(GemmBuffers<Acc>& buffers, std::int64_t row, std::int64_t rows, s
 }
 
 /// The matrix product of (m, k) and (k, n).
-///   row_of_a(i, k0, count, out): out[0..count) = a(i, k0 ...);  row_of_b(kk, j0, count, out): out[0..count) = b(kk, j0
-///   ...) store(i, j0, count, sums): takes result(i, j0 ...).
+///
+///   row_of_a(i, k0, count, out):   out[0..count) = a(i, k0 ...)
+///   row_of_b(kk, j0, count, out):  out[0..count) = b(kk, j0 ...)
+///   store(i, j0, count, sums):     takes result(i, j0 ...)
+///
 /// Precision: products summed in `Acc`, in blocks of 256 along k. A result with few elements and a long k is also split
 /// along k; splits depend on the extents alone.
 template <class Acc, class RowOfA, class RowOfB, class Store>
