@@ -36,6 +36,18 @@ if(MIXPREC_HAS_CUDA)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
   # The oracles of CUDA tests are host code: too slow without any optimisation.
   set(CMAKE_CUDA_FLAGS_DEBUG "-O1 -g" CACHE STRING "Flags of nvcc in debug builds")
+  # Said before the compiler is tried, which may not know an old architecture any more. "native" and "all" are left to
+  # the headers, which stop the compiler with the same sentence (backend/cuda/architecture.hpp).
+  set(mixprec_architectures "$ENV{CUDAARCHS}")
+  if(DEFINED CMAKE_CUDA_ARCHITECTURES)
+    set(mixprec_architectures "${CMAKE_CUDA_ARCHITECTURES}")
+  endif()
+  foreach(architecture IN LISTS mixprec_architectures)
+    if(architecture MATCHES "^([0-9]+)" AND CMAKE_MATCH_1 LESS 80)
+      message(FATAL_ERROR "mixprec: CMAKE_CUDA_ARCHITECTURES holds ${architecture}, but the CUDA backend needs compute "
+                          "capability 8.0 or newer. Name 80 or above, or configure with -DMIXPREC_CUDA=OFF.")
+    endif()
+  endforeach()
   enable_language(CUDA)
 endif()
 set(CMAKE_CXX_EXTENSIONS OFF)

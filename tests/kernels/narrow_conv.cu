@@ -76,10 +76,6 @@ MIXPREC_KERNEL_TEST("every convolution kernel of ours matches the definition, tw
 }
 
 TEST_CASE("a second stream takes the choice between cuDNN and our kernels from the cache") {
-  if (cuda::device_count() == 0) {
-    MESSAGE("skipped: no CUDA device");
-    return;
-  }
   std::filesystem::path const directory = std::filesystem::temp_directory_path() / "mixprec_narrow_conv_test";
   std::filesystem::remove_all(directory);
   setenv("MIXPREC_CACHE_DIR", directory.c_str(), 1);

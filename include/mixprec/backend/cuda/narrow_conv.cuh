@@ -90,7 +90,7 @@ std::vector<OwnConv> own_convs(Stream const& stream, ConvOp op, ConvGeometry con
   if constexpr (std::is_same_v<T, float16> || std::is_same_v<T, bfloat16>) {
     // Rows are counted in an int.
     bool const counts = g.n * std::max(g.h, g.p) <= INT32_MAX && std::max(g.w, g.q) * 64 <= INT32_MAX;
-    if (g.groups != 1 || g.dilation != 1 || !counts || stream.compute_capability() < 80) return result;
+    if (g.groups != 1 || g.dilation != 1 || !counts) return result;
     add_narrow<T, 16>(stream, op, g, result);
     add_narrow<T, 32>(stream, op, g, result);
     add_narrow<T, 64>(stream, op, g, result);

@@ -11,6 +11,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <mixprec/backend/cuda/architecture.hpp>
 #include <mixprec/backend/cuda/check.hpp>
 #include <mixprec/backend/cuda/memory.hpp>
 
@@ -31,7 +32,7 @@ inline constexpr std::size_t default_workspace_cap = std::size_t{1} << 30;
 /// device must be current when the Stream is used. Not thread-safe. Destruction waits for the work.
 class Stream {
  public:
-  /// Errors: Error where there is no CUDA device.
+  /// Errors: Error where there is no CUDA device, or where it is below compute capability 8.0.
   Stream() {
     if (device_count() == 0) {
       throw Error(
@@ -43,6 +44,11 @@ class Stream {
     device_name_ = properties.name;
     multiprocessors_ = properties.multiProcessorCount;
     compute_capability_ = 10 * properties.major + properties.minor;
+    if (compute_capability_ < minimum_compute_capability) {
+      throw Error("cuda: " + device_name_ + " has compute capability " + std::to_string(properties.major) + "." +
+                  std::to_string(properties.minor) +
+                  ", and 8.0 is the least that is supported. Use another GPU or the CPU backend.");
+    }
     check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "cudaStreamCreateWithFlags");
   }
   Stream(Stream const&) = delete;

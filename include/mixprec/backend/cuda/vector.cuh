@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include <mixprec/backend/cuda/architecture.hpp>
 #include <mixprec/dtype/dtype.hpp>
 
 namespace mixprec::inline MIXPREC_ABI::cuda::detail {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include <mixprec/backend/cuda/architecture.hpp>
 #include <mixprec/dtype/dtype.hpp>
 
 namespace mixprec::inline MIXPREC_ABI::cuda::detail {
