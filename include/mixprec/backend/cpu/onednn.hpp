@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolution and matmul by oneDNN 2.x, behind the signatures of this folder. Primitives are built once per geometry
-// and kept in the Stream. Included by conv2d.hpp and matmul.hpp alone, where MIXPREC_USES_ONEDNN() says 1.
+// Convolution and matmul by oneDNN 2.x and 3.x, behind the signatures of this folder. Primitives are built once per
+// geometry and kept in the Stream. Included by conv2d.hpp and matmul.hpp alone, where MIXPREC_USES_ONEDNN() says 1.
 #pragma once
 
 #include <array>
-#include <dnnl.hpp>
 #include <map>
 #include <string>
 #include <type_traits>
@@ -13,6 +12,7 @@
 
 #include <mixprec/backend/cpu/capability.hpp>
 #include <mixprec/backend/cpu/elementwise.hpp>
+#include <mixprec/backend/cpu/onednn_descriptors.hpp>
 #include <mixprec/backend/geometry.hpp>
 #include <mixprec/error.hpp>
 
@@ -37,6 +37,7 @@ struct Operand {
   int argument;
   bool result;
   bool cast;  // the user's elements are bfloat16, the primitive's float
+  Type type;  // the primitive's
   Dims dims;
   Tag tag;                                 // the user's layout
   dnnl::memory::desc wanted;               // the primitive's layout
@@ -80,26 +81,27 @@ Type operand_type(Type compute) {
   return std::is_same_v<T, bfloat16> && compute == Type::bf16 ? Type::bf16 : Type::f32;
 }
 
+/// The tensor of T that primitive `pd` takes as `argument`.
 template <class T>
-Operand operand(int argument, bool result, Type compute, Dims dims, Tag tag, dnnl::memory::desc wanted) {
+Operand operand(dnnl::primitive_desc_base const& pd, int argument, bool result, Type compute, Dims dims, Tag tag) {
   Operand made{};
   made.argument = argument;
   made.result = result;
-  made.cast = std::is_same_v<T, bfloat16> && operand_type<T>(compute) == Type::f32;
+  made.type = operand_type<T>(compute);
+  made.cast = std::is_same_v<T, bfloat16> && made.type == Type::f32;
   made.dims = std::move(dims);
   made.tag = tag;
-  made.wanted = std::move(wanted);
+  made.wanted = wanted_by(pd, argument);
   return made;
 }
 
-/// Memories, reorders and scratch offsets for a primitive whose descriptor is `pd`.
-template <class Descriptor>
-Operation prepared(Cache& cache, Descriptor const& pd, dnnl::primitive primitive, std::vector<Operand> operands) {
+/// The primitive that `pd` describes, with memories, reorders and scratch offsets.
+inline Operation prepared(Cache& cache, dnnl::primitive_desc const& pd, std::vector<Operand> operands) {
   auto const aligned = [](std::size_t bytes) { return (bytes + 63) / 64 * 64; };
   Operation operation;
-  operation.primitive = std::move(primitive);
+  operation.primitive = dnnl::primitive(pd);
   for (Operand& o : operands) {
-    dnnl::memory::desc const plain(o.dims, o.wanted.data_type(), o.tag);
+    dnnl::memory::desc const plain(o.dims, o.type, o.tag);
     o.elements = 1;
     for (auto const extent : o.dims) o.elements *= extent;
     o.plain = dnnl::memory(plain, cache.engine, nullptr);
@@ -166,12 +168,6 @@ void run_cached(Stream& stream, Key const& key, Build const& build, Describe con
   }
 }
 
-inline dnnl::primitive_attr scratchpad_by_user() {
-  dnnl::primitive_attr attributes;
-  attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-  return attributes;
-}
-
 enum Call : std::int64_t { forward = 1, backward_input, backward_weight, product };
 
 template <class T>
@@ -210,14 +206,12 @@ inline std::string text_of(char const* call, ConvGeometry const& g) {
 
 /// The tensors of a convolution as oneDNN sees them. Activations stay NHWC; oneDNN chooses the weights' layout.
 struct ConvTensors {
-  Type type;
   Dims x, w, y, strides, dilations, padding;
   Tag weight_tag;
   dnnl::memory::desc x_desc, w_desc, y_desc;
 
   ConvTensors(ConvGeometry const& g, Type compute)
-      : type(compute),
-        x{g.n, g.c, g.h, g.w},
+      : x{g.n, g.c, g.h, g.w},
         w{g.k, g.c, g.r, g.s},
         y{g.n, g.k, g.p, g.q},
         strides{g.stride, g.stride},
@@ -233,68 +227,75 @@ struct ConvTensors {
     y_desc = {y, compute, Tag::nhwc};
   }
 
-  template <class... Bias>
-  dnnl::convolution_forward::primitive_desc forward_descriptor(Cache& cache, Bias const&... bias) const {
-    return {dnnl::convolution_forward::desc(dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct,
-                                            x_desc, w_desc, bias..., y_desc, strides, dilations, padding, padding),
-            scratchpad_by_user(), cache.engine};
+  /// Backward primitives want it, too, without a bias.
+  dnnl::convolution_forward::primitive_desc forward_descriptor(dnnl::engine const& engine,
+                                                               dnnl::memory::desc const& bias = {}) const {
+    return descriptor<dnnl::convolution_forward>(engine, dnnl::prop_kind::forward_training,
+                                                 dnnl::algorithm::convolution_direct, x_desc, w_desc, bias, y_desc,
+                                                 strides, dilations, padding, padding);
   }
 };
 
-template <class T>
-void conv2d_forward(Stream& stream, ConvGeometry const& g, T const* x, T const* w, T const* bias, T* y) {
+/// Which convolution, and what oneDNN calls its tensors; `result` is one of them.
+struct ConvCall {
+  Call call;
+  char const* name;
+  int x, w, y, result;
+};
+
+/// One of the three convolutions. `describe(tensors, engine, bias)` makes the primitive's descriptor where the geometry
+/// is new; `bias` may be null. One of x, w, y is written, as `call` says.
+template <class T, class Describe>
+void convolution(Stream& stream, ConvCall const& call, ConvGeometry const& g, T const* x, T const* w, T const* y,
+                 T const* bias, Describe const& describe) {
   Type const compute = compute_type<T>();
   auto const build = [&](Cache& cache) {
     ConvTensors const t(g, compute);
-    dnnl::memory::desc const bias_desc({g.k}, compute, Tag::a);
-    auto const pd = bias == nullptr ? t.forward_descriptor(cache) : t.forward_descriptor(cache, bias_desc);
-    std::vector<Operand> operands{operand<T>(DNNL_ARG_SRC, false, compute, t.x, Tag::nhwc, pd.src_desc()),
-                                  operand<T>(DNNL_ARG_WEIGHTS, false, compute, t.w, t.weight_tag, pd.weights_desc()),
-                                  operand<T>(DNNL_ARG_DST, true, compute, t.y, Tag::nhwc, pd.dst_desc())};
-    if (bias != nullptr) operands.push_back(operand<T>(DNNL_ARG_BIAS, false, compute, {g.k}, Tag::a, bias_desc));
-    return prepared(cache, pd, dnnl::convolution_forward(pd), std::move(operands));
+    auto const bias_desc = bias == nullptr ? dnnl::memory::desc() : dnnl::memory::desc(Dims{g.k}, compute, Tag::a);
+    auto const pd = describe(t, cache.engine, bias_desc);
+    std::vector<Operand> operands{
+        operand<T>(pd, call.x, call.x == call.result, compute, t.x, Tag::nhwc),
+        operand<T>(pd, call.w, call.w == call.result, compute, t.w, t.weight_tag),
+        operand<T>(pd, call.y, call.y == call.result, compute, t.y, Tag::nhwc),
+    };
+    if (bias != nullptr) operands.push_back(operand<T>(pd, DNNL_ARG_BIAS, false, compute, {g.k}, Tag::a));
+    return prepared(cache, pd, std::move(operands));
   };
-  auto const describe = [&] { return text_of("conv2d_forward", g); };
-  Key const key = key_of<T>(stream, forward, g, compute, bias != nullptr);
-  run_cached(stream, key, build, describe, {x, w, y, bias});
+  Key const key = key_of<T>(stream, call.call, g, compute, bias != nullptr);
+  run_cached(stream, key, build, [&] { return text_of(call.name, g); }, {x, w, y, bias});
+}
+
+template <class T>
+void conv2d_forward(Stream& stream, ConvGeometry const& g, T const* x, T const* w, T const* bias, T* y) {
+  ConvCall const call{forward, "conv2d_forward", DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_DST};
+  convolution<T>(stream, call, g, x, w, y, bias,
+                 [](ConvTensors const& t, dnnl::engine const& engine, dnnl::memory::desc const& bias_desc) {
+                   return t.forward_descriptor(engine, bias_desc);
+                 });
 }
 
 template <class T>
 void conv2d_backward_input(Stream& stream, ConvGeometry const& g, T const* dy, T const* w, T* dx) {
-  Type const compute = compute_type<T>();
-  auto const build = [&](Cache& cache) {
-    ConvTensors const t(g, compute);
-    dnnl::convolution_backward_data::primitive_desc const pd(
-        dnnl::convolution_backward_data::desc(dnnl::algorithm::convolution_direct, t.x_desc, t.w_desc, t.y_desc,
-                                              t.strides, t.dilations, t.padding, t.padding),
-        scratchpad_by_user(), cache.engine, t.forward_descriptor(cache));
-    return prepared(cache, pd, dnnl::convolution_backward_data(pd),
-                    {operand<T>(DNNL_ARG_DIFF_DST, false, compute, t.y, Tag::nhwc, pd.diff_dst_desc()),
-                     operand<T>(DNNL_ARG_WEIGHTS, false, compute, t.w, t.weight_tag, pd.weights_desc()),
-                     operand<T>(DNNL_ARG_DIFF_SRC, true, compute, t.x, Tag::nhwc, pd.diff_src_desc())});
-  };
-  auto const describe = [&] { return text_of("conv2d_backward_input", g); };
-  Key const key = key_of<T>(stream, backward_input, g, compute, false);
-  run_cached(stream, key, build, describe, {dy, w, dx});
+  ConvCall const call{backward_input,   "conv2d_backward_input", DNNL_ARG_DIFF_SRC,
+                      DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_DST,       DNNL_ARG_DIFF_SRC};
+  convolution<T>(stream, call, g, dx, w, dy, nullptr,
+                 [](ConvTensors const& t, dnnl::engine const& engine, dnnl::memory::desc const&) {
+                   return backward_descriptor<dnnl::convolution_backward_data>(
+                       engine, t.forward_descriptor(engine), dnnl::algorithm::convolution_direct, t.x_desc, t.w_desc,
+                       t.y_desc, t.strides, t.dilations, t.padding, t.padding);
+                 });
 }
 
 template <class T>
 void conv2d_backward_weight(Stream& stream, ConvGeometry const& g, T const* x, T const* dy, T* dw) {
-  Type const compute = compute_type<T>();
-  auto const build = [&](Cache& cache) {
-    ConvTensors const t(g, compute);
-    dnnl::convolution_backward_weights::primitive_desc const pd(
-        dnnl::convolution_backward_weights::desc(dnnl::algorithm::convolution_direct, t.x_desc, t.w_desc, t.y_desc,
-                                                 t.strides, t.dilations, t.padding, t.padding),
-        scratchpad_by_user(), cache.engine, t.forward_descriptor(cache));
-    return prepared(cache, pd, dnnl::convolution_backward_weights(pd),
-                    {operand<T>(DNNL_ARG_SRC, false, compute, t.x, Tag::nhwc, pd.src_desc()),
-                     operand<T>(DNNL_ARG_DIFF_DST, false, compute, t.y, Tag::nhwc, pd.diff_dst_desc()),
-                     operand<T>(DNNL_ARG_DIFF_WEIGHTS, true, compute, t.w, t.weight_tag, pd.diff_weights_desc())});
-  };
-  auto const describe = [&] { return text_of("conv2d_backward_weight", g); };
-  Key const key = key_of<T>(stream, backward_weight, g, compute, false);
-  run_cached(stream, key, build, describe, {x, dy, dw});
+  ConvCall const call{backward_weight,       "conv2d_backward_weight", DNNL_ARG_SRC,
+                      DNNL_ARG_DIFF_WEIGHTS, DNNL_ARG_DIFF_DST,        DNNL_ARG_DIFF_WEIGHTS};
+  convolution<T>(stream, call, g, x, dw, dy, nullptr,
+                 [](ConvTensors const& t, dnnl::engine const& engine, dnnl::memory::desc const&) {
+                   return backward_descriptor<dnnl::convolution_backward_weights>(
+                       engine, t.forward_descriptor(engine), dnnl::algorithm::convolution_direct, t.x_desc, t.w_desc,
+                       t.y_desc, t.strides, t.dilations, t.padding, t.padding);
+                 });
 }
 
 /// The product; `bias` may be null.
@@ -307,14 +308,13 @@ void matmul(Stream& stream, bool trans_a, bool trans_b, std::int64_t m, std::int
     dnnl::memory::desc const a_desc({m, k}, compute, a_tag), b_desc({k, n}, compute, b_tag);
     dnnl::memory::desc const y_desc({m, n}, operand_type<Y>(compute), Tag::ab);
     dnnl::memory::desc const bias_desc({1, n}, operand_type<Bias>(compute), Tag::ab);
-    auto const desc = bias == nullptr ? dnnl::matmul::desc(a_desc, b_desc, y_desc)
-                                      : dnnl::matmul::desc(a_desc, b_desc, bias_desc, y_desc);
-    dnnl::matmul::primitive_desc const pd(desc, scratchpad_by_user(), cache.engine);
-    std::vector<Operand> operands{operand<T>(DNNL_ARG_SRC, false, compute, {m, k}, a_tag, a_desc),
-                                  operand<T>(DNNL_ARG_WEIGHTS, false, compute, {k, n}, b_tag, b_desc),
-                                  operand<Y>(DNNL_ARG_DST, true, compute, {m, n}, Tag::ab, y_desc)};
-    if (bias != nullptr) operands.push_back(operand<Bias>(DNNL_ARG_BIAS, false, compute, {1, n}, Tag::ab, bias_desc));
-    return prepared(cache, pd, dnnl::matmul(pd), std::move(operands));
+    auto const pd = bias == nullptr ? descriptor<dnnl::matmul>(cache.engine, a_desc, b_desc, y_desc)
+                                    : descriptor<dnnl::matmul>(cache.engine, a_desc, b_desc, bias_desc, y_desc);
+    std::vector<Operand> operands{operand<T>(pd, DNNL_ARG_SRC, false, compute, {m, k}, a_tag),
+                                  operand<T>(pd, DNNL_ARG_WEIGHTS, false, compute, {k, n}, b_tag),
+                                  operand<Y>(pd, DNNL_ARG_DST, true, compute, {m, n}, Tag::ab)};
+    if (bias != nullptr) operands.push_back(operand<Bias>(pd, DNNL_ARG_BIAS, false, compute, {1, n}, Tag::ab));
+    return prepared(cache, pd, std::move(operands));
   };
   auto const describe = [&] {
     return "matmul of m " + std::to_string(m) + ", n " + std::to_string(n) + ", k " + std::to_string(k);
