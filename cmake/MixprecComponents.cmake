@@ -6,13 +6,18 @@
 # in the caller's scope. ON stops with a sentence where the component is not found.
 include_guard(DIRECTORY)
 
-# Reports a component that was not found: an error where it was asked for, a line otherwise.
+# Reports a component that was not found: an error where it was asked for, otherwise a line that says how it goes on
+# (by default: without it).
 function(mixprec_missing component what)
+  set(instead "without it")
+  if(ARGC GREATER 2)
+    set(instead "${ARGV2}")
+  endif()
   if(MIXPREC_${component} AND NOT MIXPREC_${component} STREQUAL "AUTO")
     message(FATAL_ERROR "mixprec: MIXPREC_${component}=${MIXPREC_${component}}, but ${what} was not found. "
                         "Install it, or configure with -DMIXPREC_${component}=OFF.")
   endif()
-  message(STATUS "mixprec: ${what} was not found; going on without it")
+  message(STATUS "mixprec: ${what} was not found; going on ${instead}")
 endfunction()
 
 # Leaves the calling function where the user switched the component off.
@@ -34,6 +39,19 @@ function(mixprec_find_openmp)
   set(MIXPREC_HAS_OPENMP ON PARENT_SCOPE)
 endfunction()
 
+# Sets `result` to what oneDNN's header `file` defines `name` as; empty where it cannot be read.
+function(mixprec_read_define result include_dir file name)
+  set(found "")
+  foreach(header ${include_dir}/${file} ${include_dir}/oneapi/dnnl/${file})
+    if(EXISTS ${header})
+      file(STRINGS ${header} lines REGEX "^#define ${name} ")
+      string(REGEX REPLACE "^#define ${name} +" "" lines "${lines}")
+      string(APPEND found "${lines}")
+    endif()
+  endforeach()
+  set(${result} "${found}" PARENT_SCOPE)
+endfunction()
+
 # Convolution and matmul of the CPU backend: mixprec::onednn. Header and library are looked up directly: Debian's
 # dnnl-config.cmake stops the whole configuration where OpenCL's development files are missing, which we do not need.
 function(mixprec_find_onednn)
@@ -42,7 +60,15 @@ function(mixprec_find_onednn)
   find_library(MIXPREC_ONEDNN_LIBRARY dnnl)
   mark_as_advanced(MIXPREC_ONEDNN_INCLUDE_DIR MIXPREC_ONEDNN_LIBRARY)
   if(NOT MIXPREC_ONEDNN_INCLUDE_DIR OR NOT MIXPREC_ONEDNN_LIBRARY)
-    mixprec_missing(ONEDNN "oneDNN (dnnl.hpp and libdnnl; Debian: libdnnl-dev)")
+    mixprec_missing(ONEDNN "oneDNN (dnnl.hpp and libdnnl; Debian: libdnnl-dev)" "with the slower reference kernels")
+    return()
+  endif()
+  # The rule of backend/cpu/capability.hpp, said where a user sees it.
+  mixprec_read_define(version ${MIXPREC_ONEDNN_INCLUDE_DIR} dnnl_version.h DNNL_VERSION_MAJOR)
+  mixprec_read_define(runtime ${MIXPREC_ONEDNN_INCLUDE_DIR} dnnl_config.h DNNL_CPU_RUNTIME)
+  if(NOT version MATCHES "^[23]$" OR NOT runtime MATCHES "^DNNL_RUNTIME_(OMP|SEQ|TBB)$")
+    mixprec_missing(ONEDNN "oneDNN 2.x or 3.x on OpenMP, TBB or one thread (${MIXPREC_ONEDNN_INCLUDE_DIR}: ${version}.x on \
+${runtime})" "with the slower reference kernels")
     return()
   endif()
   if(NOT TARGET mixprec::onednn)

@@ -217,7 +217,7 @@ Report run_on_cpu(Options const& options) {
         MIXPREC_USES_ONEDNN()
             ? "mixed is not faster here: without AMX's bfloat16 units (or with ONEDNN_MAX_CPU_ISA below them), "
               "convolutions and matmuls read bfloat16 and compute in float."
-            : "mixed is not faster here: this build has no oneDNN 2.x, whose convolutions and matmuls use AMX's "
+            : "mixed is not faster here: this build uses no oneDNN, whose convolutions and matmuls use AMX's "
               "bfloat16 units; the reference kernels compute in float.";
   }
   return report;

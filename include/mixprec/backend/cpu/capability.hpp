@@ -4,11 +4,16 @@
 
 #include <mixprec/config.hpp>
 #if MIXPREC_HAS_ONEDNN()
+#include <dnnl_config.h>
 #include <dnnl_version.h>
 #endif
 
-// oneDNN 3.x builds primitives in another way, which no test has run yet: with it the reference kernels do the work.
-#if MIXPREC_HAS_ONEDNN() && DNNL_VERSION_MAJOR == 2
+// 2.x and 3.x, where the CPU runs on plain threads (OpenMP; also one thread, or TBB). Builds of oneDNN on SYCL, on a
+// caller's thread pool or without a CPU need more than a pointer: with them the reference kernels do the work.
+// cmake/MixprecComponents.cmake has the same rule, and prints what it means.
+#if MIXPREC_HAS_ONEDNN() && (DNNL_VERSION_MAJOR == 2 || DNNL_VERSION_MAJOR == 3) &&  \
+    (DNNL_CPU_RUNTIME == DNNL_RUNTIME_OMP || DNNL_CPU_RUNTIME == DNNL_RUNTIME_SEQ || \
+     DNNL_CPU_RUNTIME == DNNL_RUNTIME_TBB)
 #include <dnnl.h>
 #define MIXPREC_USES_ONEDNN() 1
 #else
