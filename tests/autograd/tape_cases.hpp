@@ -33,6 +33,35 @@ struct AddNet {
   constexpr auto operator()(auto const& x) const { return fc(x) + wide(x); }
 };
 
+/// A module that MIXPREC_MODULE does not list.
+struct ForgetfulNet {
+  nn::Linear<4, 4> first;
+  nn::Linear<4, 3> second;
+  MIXPREC_MODULE(first)
+  constexpr auto operator()(auto const& x) const { return second(first(x)); }
+};
+
+/// One layer read by two ops, the second of them in float.
+struct TwoDtypesNet {
+  nn::Linear<4, 4> a;
+  MIXPREC_MODULE(a)
+  constexpr auto operator()(auto const& x) const {
+    auto low = a(x);
+    auto const wide = auto_fp16(a(force_fp32(x)));
+    return std::move(low) + wide;
+  }
+};
+/// The same function with two layers.
+struct TwoLayersNet {
+  nn::Linear<4, 4> a, b;
+  MIXPREC_MODULE(a, b)
+  constexpr auto operator()(auto const& x) const {
+    auto low = a(x);
+    auto const wide = auto_fp16(b(force_fp32(x)));
+    return std::move(low) + wide;
+  }
+};
+
 template <class Policy>
 using TestModel = Model<Net, Policy, TestBackend>;
 
@@ -116,22 +145,118 @@ TEST_CASE("under NoGrad nothing is kept, nothing is recorded for backward, and t
 }
 
 TEST_CASE(
-    "a second half gradient in one step is refused with a sentence, and begin_step makes the session usable again") {
-  TestModel<Amp<float16>> model{1};
-  auto const input = image_for(model);
-  model.session().begin_step();
-  forward_backward(model, input);
-  Values const once = model.gradient("fc.weight");
-  std::string const message = message_of([&] { forward_backward(model, input); });
-  CHECK_MESSAGE(message.find("a second gradient in one step would be added in float16. Call begin_step() before each "
-                             "step, or build the model with accumulate_gradients.") != std::string::npos,
-                message);
-  model.session().begin_step();
-  forward_backward(model, input);
-  CHECK(model.gradient("fc.weight") == once);
+    "a second gradient in one step is refused under every policy, and begin_step makes the session usable again") {
+  for_each_policy([&]<class Policy>() {
+    TestModel<Policy> model{1};
+    auto const input = image_for(model);
+    model.session().begin_step();
+    forward_backward(model, input);
+    Values const once = model.gradient("fc.weight");
+    std::string const message = message_of([&] { forward_backward(model, input); });
+    CHECK_MESSAGE(
+        message.find(": a second gradient in one step, but the model's gradients cannot add up. Call "
+                     "begin_step() before each step, or build the model with .accumulate_gradients = true.") !=
+            std::string::npos,
+        message);
+    CHECK(model.gradient("fc.weight") == once);
+    model.session().begin_step();
+    forward_backward(model, input);
+    CHECK(model.gradient("fc.weight") == once);
+  });
 }
 
-TEST_CASE("with accumulate_gradients, and in float, the gradients of two passes add up") {
+TEST_CASE("two calls of a model in one loss are refused under every policy where gradients cannot add up") {
+  for_each_policy([&]<class Policy>() {
+    for (bool const accumulate : {false, true}) {
+      TestModel<Policy> model{ModelOptions{.seed = 1, .accumulate_gradients = accumulate}};
+      auto const input = image_for(model);
+      model.session().begin_step();
+      auto const first = model(input), second = model(input);
+      std::string const message = message_of([&] { model.session().backward(mean(first * second)); });
+      CHECK_MESSAGE((message.find("cannot add up") == std::string::npos) == accumulate, message);
+    }
+  });
+}
+
+TEST_CASE("a loss or a value of an older tape is refused, however long the new tape is") {
+  TestModel<Fp32> model{1};
+  auto const input = image_for(model);
+  auto& session = model.session();
+  auto const loss_of = [](auto const& y) { return mean(y * y); };
+  std::string const too_old =
+      "mixprec: backward: the loss is older than the last backward or begin_step, which emptied the tape. Run the "
+      "forward pass again.";
+
+  session.begin_step();
+  auto const old_y = model(input);
+  auto const old_loss = loss_of(old_y);
+  session.begin_step();
+  auto const loss = loss_of(model(input));
+  CHECK(message_of([&] { session.backward(old_loss); }) == too_old);
+  // The refusal has changed nothing.
+  session.backward(loss);
+  CHECK(largest(model.gradient("fc.weight")) > 0);
+
+  session.begin_step();
+  auto const again = loss_of(model(input));
+  CHECK(message_of([&] { session.backward(loss); }) == too_old);
+  session.clear_tape();
+  auto const last = loss_of(model(input));
+  CHECK(message_of([&] { session.backward(again); }) == too_old);
+  session.backward(last);
+
+  session.begin_step();
+  auto const y = model(input);
+  CHECK(message_of([&] {
+          session.backward(loss_of(y + old_y));
+        }).starts_with("mixprec: backward: the loss depends on a value that is older than the last backward"));
+  session.begin_step();
+  auto const new_y = model(input);
+  session.backward(loss_of(new_y + old_y.detach()));
+  CHECK(largest(model.gradient("fc.weight")) > 0);
+}
+
+TEST_CASE("a module that MIXPREC_MODULE does not list is refused with a sentence") {
+  Model<ForgetfulNet, Amp<float16>, TestBackend> model{1};
+  auto const x = model.template tensor<float>(Shape{2, 4});
+  std::string const message = message_of([&] { (void)model(x); });
+  CHECK(message.starts_with("mixprec: a parameter of shape (3"));
+  CHECK(
+      message.ends_with(" is no part of the model: it, or the module that holds it, is missing from "
+                        "MIXPREC_MODULE(...). List every member there."));
+}
+
+TEST_CASE("a parameter read in two dtypes has one master, and its gradient is the sum of both") {
+  for_each_policy([&]<class Policy>() {
+    auto const pass = [](auto& model) {
+      using T = input_of_t<Policy>;
+      std::mt19937 generator(4);
+      auto const x = tensor_of<T>(model.session(), Shape{2, 4}, draw(generator, 8, Draw::coarse));
+      for (std::string const& name : model.names()) {
+        std::mt19937 same(name.ends_with("weight") ? 5 : 6);
+        model.assign(name, draw(same, name.ends_with("weight") ? 16 : 4, Draw::coarse));
+      }
+      model.session().begin_step();
+      auto const y = model(x);
+      Values const output = values_of(model.session(), y.tensor());
+      model.session().backward(mean(y * y));
+      return output;
+    };
+    Model<TwoDtypesNet, Policy, TestBackend> one{1};
+    Model<TwoLayersNet, Policy, TestBackend> two{1};
+    // All that is rounded is rounded in both; the inputs are exact.
+    CHECK(pass(one) == pass(two));
+    for (std::string const name : {"weight", "bias"}) {
+      Values sum = two.gradient("a." + name);
+      Values const other = two.gradient("b." + name);
+      for (std::size_t index = 0; index < sum.size(); ++index) sum[index] += other[index];
+      CHECK(largest(sum) > 0);
+      CHECK_EQ(difference(name, one.gradient("a." + name), sum, 1e-2), "");
+    }
+  });
+}
+
+TEST_CASE("with accumulate_gradients the gradients of two passes add up") {
   auto const check = [](auto& model, double relative) {
     auto const input = image_for(model);
     model.session().begin_step();
@@ -144,7 +269,7 @@ TEST_CASE("with accumulate_gradients, and in float, the gradients of two passes 
   };
   TestModel<Amp<float16>> half{ModelOptions{.seed = 1, .accumulate_gradients = true}};
   check(half, 1e-3);
-  TestModel<Fp32> full{1};
+  TestModel<Fp32> full{ModelOptions{.seed = 1, .accumulate_gradients = true}};
   check(full, 1e-6);
 }
 

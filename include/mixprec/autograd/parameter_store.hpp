@@ -29,7 +29,8 @@ struct ParameterEntry {
   ParameterKind kind = ParameterKind::weight;
   bool frozen = false;
   DType master = DType::float32;
-  DType working = DType::float32;  // what ops read; a copy of its own where it differs from `master`
+  DType working = DType::float32;  // what ops read; a copy of its own where it differs from `master`, which they may
+                                   // read too
   int uses = 0;                    // in one forward pass
   int segment = -1;                // -1: not used by the model's forward pass
   std::int64_t offset = 0;         // elements from the segment's start
@@ -87,7 +88,7 @@ class ParameterStore {
       ParameterUse const use = static_cast<int>(id) < uses.size() ? uses[static_cast<int>(id)] : ParameterUse{};
       entry.uses = use.count;
       if (use.count == 0) continue;
-      entry.working = use.dtype;
+      entry.working = use.working(entry.master);
       DType const gradient = accumulates || use.count > 1 ? accumulator_of(entry.working) : entry.working;
       entry.segment = segment_for(entry, gradient);
       ParameterSegment<B>& segment = segments_[static_cast<std::size_t>(entry.segment)];
@@ -100,7 +101,8 @@ class ParameterStore {
       if (segment.trained) segment.gradient = reserve(arena, stream, segment.size, segment.gradient_dtype);
     }
     laid_out_ = true;
-    written_.assign(entries_.size(), false);
+    accumulates_ = accumulates;
+    forget_gradients();
     for (std::size_t id = 0; id < entries_.size(); ++id) {
       if (entries_[id].segment < 0) continue;
       upload(stream, static_cast<int>(id), entries_[id].values);
@@ -152,10 +154,22 @@ class ParameterStore {
     return segments_[static_cast<std::size_t>(entries_[id_of(id)].segment)];
   }
 
-  /// Whether this step has written the parameter's gradient; the first write replaces, later ones add.
-  bool written(int id) const { return written_[id_of(id)]; }
-  void set_written(int id) { written_[id_of(id)] = true; }
-  void forget_gradients() { written_.assign(entries_.size(), false); }
+  /// How often this step has written each parameter's gradient: the first write replaces, later ones add. Where passes
+  /// add up, no more than one is counted.
+  std::vector<int> const& writes() const { return writes_; }
+  void set_writes(std::vector<int> const& writes) { writes_ = writes; }
+  bool written(int id) const { return writes_[id_of(id)] > 0; }
+  void forget_gradients() { writes_.assign(entries_.size(), 0); }
+  /// Errors: Error for one more write than a forward pass reads the parameter, where passes do not add up. The rule
+  /// is the same under every policy, whatever the gradient's dtype could hold.
+  void require_room(int id) const {
+    ParameterEntry const& entry = entries_[id_of(id)];
+    if (accumulates_ || writes_[id_of(id)] < entry.uses) return;
+    throw Error(entry.name +
+                ": a second gradient in one step, but the model's gradients cannot add up. Call begin_step() before "
+                "each step, or build the model with .accumulate_gradients = true.");
+  }
+  void count_write(int id) { writes_[id_of(id)] = accumulates_ ? 1 : writes_[id_of(id)] + 1; }
 
  private:
   static std::size_t id_of(int id) { return static_cast<std::size_t>(id); }
@@ -243,8 +257,8 @@ class ParameterStore {
 
   std::vector<ParameterEntry> entries_;
   std::vector<ParameterSegment<B>> segments_;
-  std::vector<bool> written_;
-  bool laid_out_ = false;
+  std::vector<int> writes_;
+  bool laid_out_ = false, accumulates_ = false;
 };
 
 }  // namespace mixprec::inline MIXPREC_ABI

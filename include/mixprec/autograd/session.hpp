@@ -69,15 +69,33 @@ class Session {
   /// Forgets the last step's tape and gradients and moves the dropout generator on. Call before each forward pass
   /// whose gradients are not added to the last one's. Sync: none.
   void begin_step() {
-    clear_tape();
     parameters_.forget_gradients();
+    begin_pass();
+  }
+  /// Forgets the last pass's tape and moves the dropout generator on; gradients stay, so that this pass's add to them.
+  /// Sync: none.
+  void begin_pass() {
+    clear_tape();
     state_.random_calls = 0;
     advance_seed(stream_, static_cast<std::uint64_t*>(seed_.data()));
   }
 
-  /// The step's 64-bit key for counter-based random numbers, in backend memory, and the next call's number.
+  /// The pass's 64-bit key for counter-based random numbers, in backend memory, and the next call's number.
   std::uint64_t const* seed() const { return static_cast<std::uint64_t const*>(seed_.data()); }
   std::uint64_t next_random_call() { return state_.random_calls++; }
+  /// Both on the host, for checkpoints. Sync: waits.
+  struct RandomState {
+    std::uint64_t seed = 0, calls = 0;
+  };
+  RandomState random_state() {
+    RandomState random{0, state_.random_calls};
+    B::copy_to_host(stream_, &random.seed, seed_.data(), sizeof(random.seed));
+    return random;
+  }
+  void set_random_state(RandomState const& random) {
+    B::copy_from_host(stream_, seed_.data(), &random.seed, sizeof(random.seed));
+    state_.random_calls = random.calls;
+  }
 
   template <class T, int Rank>
   Tensor<B, T, Rank> allocate(Shape<Rank> shape) {
@@ -86,13 +104,18 @@ class Session {
 
   template <class T, int Rank>
   Tensor<B, T, Rank> parameter(Parameter<Rank> const& parameter) {
+    detail::require_listed(parameter);
     ParameterEntry const& entry = parameters_.entries()[static_cast<std::size_t>(parameter.id)];
     if (entry.segment >= 0 && dtype_of_v<T> == entry.master)
       return {parameters_.segment_of(parameter.id).master, static_cast<T*>(parameters_.master(parameter.id)),
               parameter.shape};
     if (entry.segment < 0 || dtype_of_v<T> != entry.working) {
-      throw Error(entry.name + ": read as " + name_of(dtype_of_v<T>) + ", but the model was laid out for " +
-                  name_of(entry.working) + ". Call the model with inputs of the dtype of its first call.");
+      throw Error(entry.name + ": read as " + name_of(dtype_of_v<T>) + ", but " +
+                  (entry.segment < 0 ? "the model's first call, which lays its memory out, did not read it"
+                                     : std::string("its memory holds ") + name_of(entry.master) + " and " +
+                                           name_of(entry.working) + ", as the model's first call read it") +
+                  ". Call the model with inputs of the dtype of its first call, and read a parameter in one dtype "
+                  "beside the masters'.");
     }
     return {parameters_.segment_of(parameter.id).working, static_cast<T*>(parameters_.working(parameter.id)),
             parameter.shape};
@@ -163,14 +186,14 @@ class Session {
   // The tape.
   GradientSlot new_slot() {
     gradients_.emplace_back();
-    return {GradientSlot::Kind::value, static_cast<int>(gradients_.size()) - 1};
+    return {GradientSlot::Kind::value, static_cast<int>(gradients_.size()) - 1, tape_};
   }
   void push_node(std::unique_ptr<TapeNode<B>> node) { nodes_.push_back(std::move(node)); }
 
   /// Takes the gradient that has arrived in a slot; empty where none has.
   template <class T, int Rank>
   Tensor<B, T, Rank> take_gradient(GradientSlot slot, Shape<Rank> shape) {
-    Storage<B> storage = std::exchange(gradients_[static_cast<std::size_t>(slot.index)], {});
+    Storage<B> storage = std::exchange(arrived(slot), {});
     auto* const data = static_cast<T*>(storage.data());
     return {std::move(storage), data, shape};
   }
@@ -179,7 +202,7 @@ class Session {
   template <class T, int Rank>
   void give_gradient(GradientSlot slot, Tensor<B, T, Rank> const& gradient) {
     if (!slot.needed()) return;
-    Storage<B>& to = gradients_[static_cast<std::size_t>(slot.index)];
+    Storage<B>& to = arrived(slot);
     if (!to) {
       to = gradient.storage();
     } else {
@@ -188,15 +211,17 @@ class Session {
   }
 
   /// Memory for a gradient that a node is about to write: the slot's own where it is the first, else a temporary.
+  /// Errors: Error for a value of an emptied tape, and for a parameter whose gradients would have to add up.
   template <class T, int Rank>
   Tensor<B, T, Rank> begin_gradient(GradientSlot slot, Shape<Rank> shape) {
     if (!slot.needed()) return {{}, nullptr, shape};
     if (slot.kind == GradientSlot::Kind::value) {
-      Storage<B>& gradient = gradients_[static_cast<std::size_t>(slot.index)];
+      Storage<B>& gradient = arrived(slot);
       Tensor<B, T, Rank> tensor(*values_, shape);
       if (!gradient) gradient = tensor.storage();
       return tensor;
     }
+    parameters_.require_room(slot.index);
     if (gradient_is_direct<T>(slot.index)) {
       return {parameters_.segment_of(slot.index).gradient, static_cast<T*>(parameters_.gradient_address(slot.index)),
               shape};
@@ -209,41 +234,41 @@ class Session {
   void end_gradient(GradientSlot slot, Tensor<B, T, Rank> const& written) {
     if (!slot.needed()) return;
     if (slot.kind == GradientSlot::Kind::value) {
-      Storage<B> const& gradient = gradients_[static_cast<std::size_t>(slot.index)];
+      Storage<B> const& gradient = arrived(slot);
       if (gradient.data() != written.data())
         accumulate(stream_, written.data(), static_cast<T*>(gradient.data()), written.size());
       return;
     }
     if (!gradient_is_direct<T>(slot.index)) {
-      using A = accumulator_t<T>;
-      auto* const gradient = static_cast<A*>(parameters_.gradient_address(slot.index));
-      if (parameters_.segment_of(slot.index).gradient_dtype != dtype_of_v<A>) {
-        throw Error(parameters_.entries()[static_cast<std::size_t>(slot.index)].name +
-                    ": a second gradient in one step would be added in " +
-                    name_of(parameters_.segment_of(slot.index).gradient_dtype) +
-                    ". Call begin_step() before each step, or build the model with accumulate_gradients.");
-      }
+      // What is summed is stored in the accumulator's dtype (ParameterStore::lay_out).
+      auto* const gradient = static_cast<accumulator_t<T>*>(parameters_.gradient_address(slot.index));
       if (parameters_.written(slot.index)) {
         accumulate(stream_, written.data(), gradient, written.size());
       } else {
         cast(stream_, written.data(), gradient, written.size());
       }
     }
-    parameters_.set_written(slot.index);
+    parameters_.count_write(slot.index);
   }
 
   /// Runs the tape from `loss` and empties it; each node frees what it kept as soon as it has run. The gradient starts
   /// from *loss_scale (float, in backend memory), or from 1 where that is null, times `factor`. Sync: none.
+  /// Errors: Error for a loss without a gradient or of an emptied tape, before anything is changed; Error on the way,
+  /// as begin_gradient says: the tape is then empty too, and the gradients are incomplete until the next begin_step.
   template <class T, class Policy>
   void backward(Value<B, T, 0, dynamic_channels, Policy> const& loss, float const* loss_scale = nullptr,
                 double factor = 1.0) {
     if (!loss.requires_grad())
       throw Error("backward: the loss depends on no parameter. Check frozen modules and no_grad.");
-    if (static_cast<std::size_t>(loss.slot().index) >= gradients_.size()) {
+    if (loss.slot().tape != tape_) {
       throw Error(
           "backward: the loss is older than the last backward or begin_step, which emptied the tape. Run the forward "
           "pass again.");
     }
+    struct Clear {
+      Session& session;
+      ~Clear() { session.clear_tape(); }
+    } const clear_at_the_end{*this};
     {
       // Let go of before the nodes run: from then on the gradient lives as long as the node that takes it.
       Tensor<B, T, 0> const seed = begin_gradient<T>(loss.slot(), Shape<0>{});
@@ -258,15 +283,25 @@ class Session {
       nodes_.pop_back();
       node->backward(*this);
     }
-    clear_tape();
   }
 
+  /// Forgets the forward passes so far; their values can no longer be differentiated.
   void clear_tape() {
     while (!nodes_.empty()) nodes_.pop_back();
     gradients_.clear();
+    ++tape_;
   }
 
  private:
+  /// The gradient that has arrived at a value of this tape.
+  Storage<B>& arrived(GradientSlot slot) {
+    if (slot.tape != tape_) {
+      throw Error(
+          "backward: the loss depends on a value that is older than the last backward or begin_step, which emptied the "
+          "tape. Run the whole forward pass again, or use value.detach().");
+    }
+    return gradients_[static_cast<std::size_t>(slot.index)];
+  }
   template <class T>
   bool gradient_is_direct(int id) const {
     return !parameters_.written(id) && parameters_.segment_of(id).gradient_dtype == dtype_of_v<T>;
@@ -280,6 +315,7 @@ class Session {
   std::vector<BufferEntry> buffers_;
   std::vector<std::unique_ptr<TapeNode<B>>> nodes_;
   std::vector<Storage<B>> gradients_;
+  std::uint64_t tape_ = 0;  // the number of the tape that grows now
   std::vector<PlanRow> rows_;
   std::vector<std::string> paths_;
   ForwardState state_;

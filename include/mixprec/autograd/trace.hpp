@@ -17,10 +17,19 @@ namespace mixprec::inline MIXPREC_ABI {
 template <class B>
 class Session;
 
-/// How often and in which dtype a forward pass reads a parameter.
+/// How often and in which dtypes a forward pass reads a parameter.
 struct ParameterUse {
-  DType dtype = DType::float32;
+  DType dtype = DType::float32;  // the narrowest
   int count = 0;
+  DType widest = DType::float32;
+
+  constexpr void add(DType read) {
+    if (count++ == 0) dtype = widest = read;
+    if (size_of(read) < size_of(dtype)) dtype = read;
+    if (size_of(read) > size_of(widest)) widest = read;
+  }
+  /// The dtype of the copy beside the masters; theirs where there is none.
+  constexpr DType working(DType master) const { return dtype != master ? dtype : widest; }
 };
 
 /// What the first op that does not fit says.
@@ -128,10 +137,10 @@ class Session<Meta> {
   }
   template <class T, int Rank>
   constexpr Tensor<Meta, T, Rank> const& parameter(Parameter<Rank> const& parameter) {
+    detail::require_listed(parameter);
     if (!state_.replaying) {
       uses_.resize(parameter.id + 1);
-      ParameterUse& use = uses_[parameter.id];
-      use.dtype = use.count++ == 0 ? dtype_of_v<T> : promote(use.dtype, dtype_of_v<T>);
+      uses_[parameter.id].add(dtype_of_v<T>);
     }
     return traced_parameter<T, Rank>;
   }
