@@ -97,10 +97,17 @@ class Inference {
   /// waited for). The result belongs to this object's arena. Memory is taken at the first call.
   /// Errors: Error for extents that do not fit, with the layer and both values; nothing has run then.
   template <class T, int Rank>
-  auto operator()(Tensor<B, T, Rank> const& input) {
+  auto operator()(Tensor<B, T, Rank> const& input) & {
     if (!session_.parameters().laid_out()) lay_out<T>(input.shape());
     Value<B, T, Rank, dynamic_channels, Running> const x(session_, input, {}, {});
     return nn::call<Running>(net_, x).tensor();
+  }
+  /// Not for a temporary, whose arena ends before its result is read: a compile error that says so.
+  template <class T, int Rank>
+  auto operator()(Tensor<B, T, Rank> const&) && {
+    static_assert(sizeof(T) == 0,
+                  "mixprec: Inference: the result would outlive its memory, which belongs to this temporary. Write "
+                  "'auto inference = net.eval();' and then 'inference(x)'.");
   }
 
   /// Takes the weights and buffers that the model has now. Sync: waits for both streams. Errors: Error where a folded
