@@ -41,6 +41,7 @@ struct StepState {
 struct ParameterRun {
   std::int64_t begin, end;  // elements of the segment
   double lr_multiplier, decay_multiplier;
+  bool reached = true;  // false: the step has no gradient for them, and nothing but their EMA moves
 };
 
 /// Elements to which a segment's size and the bounds of its runs are aligned, so that no 16-byte access straddles two

@@ -19,6 +19,9 @@ struct AdamWOptions {
 /// Buffers of optimizer state per parameter, each of the master weights' type.
 constexpr int state_buffers(AdamWOptions const&) { return 2; }
 
+/// The buffers' names in torch.optim's state_dict.
+constexpr char const* state_name(AdamWOptions const&, int buffer) { return buffer == 0 ? "exp_avg" : "exp_avg_sq"; }
+
 /// Whether check_gradients has to compute the norm.
 constexpr bool needs_norm(AdamWOptions const& options) { return options.max_norm > 0.0; }
 

@@ -67,6 +67,22 @@ constexpr Multipliers multipliers_for(std::string_view name, ParameterKind kind,
   return {};
 }
 
+/// Errors: Error for a group that holds no parameter, with its pattern. `named` is a range of objects with name and
+/// kind.
+template <class Named>
+void require_matches(std::span<ParameterGroup const> groups, Named const& named) {
+  for (ParameterGroup const& group : groups) {
+    bool found = false;
+    for (auto const& parameter : named) found = found || group_matches(group, parameter.name, parameter.kind);
+    if (!found) {
+      throw Error(
+          "parameter group \"" + group.pattern +
+          "\" holds no parameter of the model. Remove it, or change the pattern; names() of the model lists all "
+          "names.");
+    }
+  }
+}
+
 /// Errors: Error for an empty pattern, an unknown kind, or a multiplier that is negative or not finite; it names the
 /// group.
 inline void check_groups(std::span<ParameterGroup const> groups) {

@@ -20,6 +20,9 @@ struct SgdOptions {
 /// Buffers of optimizer state per parameter, each of the master weights' type.
 constexpr int state_buffers(SgdOptions const& options) { return options.momentum != 0.0 ? 1 : 0; }
 
+/// The buffers' names in torch.optim's state_dict.
+constexpr char const* state_name(SgdOptions const&, int) { return "momentum_buffer"; }
+
 /// Whether check_gradients has to compute the norm.
 constexpr bool needs_norm(SgdOptions const& options) { return options.max_norm > 0.0; }
 

@@ -2,7 +2,8 @@
 // Optimizers bound to a model: one pass over each flat segment of parameters.
 #pragma once
 
-#include <optional>
+#include <algorithm>  // std::find_if
+#include <list>
 #include <utility>
 #include <vector>
 
@@ -14,7 +15,9 @@
 
 namespace mixprec::inline MIXPREC_ABI {
 
-/// An optimizer with `Options` for the parameters of model `M`. Parameters of no group have multipliers of 1.
+/// An optimizer with `Options` for the parameters of model `M`. Parameters of no group have multipliers of 1. A
+/// parameter that the step's loss does not depend on stays as it is, with its state, as PyTorch leaves parameters whose
+/// .grad is None; AdamW's bias correction counts the model's steps, not the parameter's.
 /// Precision: master weights and state in the policy's parameter dtype, arithmetic in its accumulator; gradients as
 /// stored.
 template <class M, class Options>
@@ -23,43 +26,43 @@ class Optimizer {
   using B = typename M::backend;
   using Policy = typename M::policy;
 
-  /// Errors: Error for options or groups that cannot work.
+  /// Errors: Error for options or groups that cannot work, and for a group that holds none of the model's parameters.
   Optimizer(M& model, Options const& options, std::vector<ParameterGroup> groups = {})
       : model_(model), options_(options), groups_(std::move(groups)) {
     (void)optimizer_settings(options_, true);
     check_groups(groups_);
+    require_matches(groups_, model_.session().parameters().entries());
   }
 
   Options const& options() const { return options_; }
   bool needs_norm() const { return mixprec::needs_norm(options_); }
 
-  /// Takes the state's memory; called once the model is laid out.
+  /// Takes memory for the state, and for the EMA the first time it is asked for, where it starts from the parameters.
+  /// Called in every step once the model is laid out; says whether this step's update moves the EMA.
   void prepare(bool ema) {
-    if (prepared_) return;
-    prepared_ = true;
+    moves_ema_ = ema;
     auto& store = model_.session().parameters();
-    for (std::size_t index = 0; index < store.segments().size(); ++index) {
-      ParameterSegment<B> const& segment = store.segments()[index];
-      if (!segment.trained) continue;
-      State state;
-      state.segment = index;
-      std::size_t const bytes = static_cast<std::size_t>(segment.size) * size_of(segment.master_dtype);
-      for (int buffer = 0; buffer < state_buffers(options_); ++buffer) state.buffers[buffer] = zeroed(bytes);
-      if (ema) {
-        state.ema = Storage<B>(model_.session().arena(), bytes);
-        B::copy(model_.stream(), state.ema.data(), segment.master.data(), bytes);
+    if (states_.empty()) {
+      for (std::size_t index = 0; index < store.segments().size(); ++index) {
+        if (!store.segments()[index].trained) continue;
+        State& state = states_.emplace_back();
+        state.segment = index;
+        for (int buffer = 0; buffer < state_buffers(options_); ++buffer) {
+          state.buffers[buffer] = memory_like_masters(index);
+          B::zero(model_.stream(), state.buffers[buffer].data(), state.buffers[buffer].bytes());
+        }
       }
-      std::vector<ParameterRun> const runs = runs_of(index);
-      state.run_count = static_cast<std::int32_t>(runs.size());
-      state.runs = Storage<B>(model_.session().arena(), runs.size() * sizeof(ParameterRun));
-      B::copy_from_host(model_.stream(), state.runs.data(), runs.data(), runs.size() * sizeof(ParameterRun));
-      states_.push_back(std::move(state));
+    }
+    for (State& state : states_) {
+      if (!ema || state.ema) continue;
+      state.ema = memory_like_masters(state.segment);
+      B::copy(model_.stream(), state.ema.data(), store.segments()[state.segment].master.data(), state.ema.bytes());
     }
   }
 
   /// Checks all gradients for inf and NaN, and sums their squares where clipping asks for the norm. Sync: none.
   void check(bool norm, ScalerState* scaler, StepState* step) {
-    clear_unwritten();
+    clear_unreached();
     for_each_segment([&](auto const& segment) {
       check_gradients(model_.stream(), segment.gradient, segment.size, norm, scaler, step);
     });
@@ -67,7 +70,6 @@ class Optimizer {
 
   /// Updates masters, working copies and EMA, unless a check found inf. Sync: none.
   void update(Options const& options, bool checked, ScalerState const* scaler, StepState const* step) {
-    clear_unwritten();
     for_each_segment([&](auto const& segment) {
       optimizer_update(model_.stream(), optimizer_settings(options, checked), segment, scaler, step);
     });
@@ -77,24 +79,50 @@ class Optimizer {
   template <class Visit>
   void for_each_segment(Visit&& visit) {
     auto& store = model_.session().parameters();
-    for (State const& state : states_) {
+    std::vector<Runs> const& runs = this->runs();
+    for (std::size_t index = 0; index < states_.size(); ++index) {
+      State const& state = states_[index];
       ParameterSegment<B> const& stored = store.segments()[state.segment];
       with_types(stored, [&]<class Master, class Gradient, class Working>() {
         visit(Segment<Master, Gradient, Working>{
             static_cast<Master*>(stored.master.data()), static_cast<Master*>(state.buffers[0].data()),
             static_cast<Master*>(state.buffers[1].data()), static_cast<Gradient const*>(stored.gradient.data()),
             stored.has_working() ? static_cast<Working*>(stored.working.data()) : nullptr,
-            static_cast<Master*>(state.ema.data()), stored.size, static_cast<ParameterRun const*>(state.runs.data()),
-            state.run_count});
+            moves_ema_ ? static_cast<Master*>(state.ema.data()) : nullptr, stored.size,
+            static_cast<ParameterRun const*>(runs[index].memory.data()), runs[index].count});
       });
     }
+  }
+
+  /// The runs of one segment in backend memory.
+  struct Runs {
+    Storage<B> memory;
+    std::int32_t count = 0;
+  };
+  /// The runs for the parameters that have a gradient now. A graph that reads them holds a copy of the handles, because
+  /// only the latest few sets are kept here.
+  std::vector<Runs> const& runs() {
+    constexpr std::size_t most = 8;
+    auto const& writes = model_.session().parameters().writes();
+    auto at = std::find_if(reached_.begin(), reached_.end(), [&](Reached const& set) { return set.writes == writes; });
+    if (at == reached_.end()) {
+      Reached set{writes, {}};
+      for (State const& state : states_) set.runs.push_back(make_runs(state.segment));
+      at = reached_.insert(reached_.begin(), std::move(set));
+      if (reached_.size() > most) reached_.pop_back();
+    }
+    reached_.splice(reached_.begin(), reached_, at);
+    return at->runs;
   }
 
  private:
   struct State {
     std::size_t segment = 0;
-    Storage<B> buffers[2], ema, runs;
-    std::int32_t run_count = 0;
+    Storage<B> buffers[2], ema;
+  };
+  struct Reached {
+    std::vector<int> writes;  // of the parameter store
+    std::vector<Runs> runs;   // of each state's segment
   };
 
   // A policy has few combinations; only those are instantiated.
@@ -125,33 +153,37 @@ class Optimizer {
                   name_of(segment.working_dtype) + ". Use one of the library's policies for the whole model.");
   }
 
-  Storage<B> zeroed(std::size_t bytes) {
-    Storage<B> storage(model_.session().arena(), bytes);
-    B::zero(model_.stream(), storage.data(), bytes);
-    return storage;
+  Storage<B> memory_like_masters(std::size_t index) {
+    ParameterSegment<B> const& segment = model_.session().parameters().segments()[index];
+    return Storage<B>(model_.session().arena(), static_cast<std::size_t>(segment.size) * size_of(segment.master_dtype));
   }
 
-  std::vector<ParameterRun> runs_of(std::size_t segment) {
+  Runs make_runs(std::size_t segment) {
     std::vector<ParameterRun> runs;
     auto& store = model_.session().parameters();
-    for (ParameterEntry const& entry : store.entries()) {
+    for (std::size_t id = 0; id < store.entries().size(); ++id) {
+      ParameterEntry const& entry = store.entries()[id];
       if (entry.segment != static_cast<int>(segment)) continue;
       Multipliers const multipliers = multipliers_for(entry.name, entry.kind, groups_);
+      bool const reached = store.written(static_cast<int>(id));
       std::int64_t const end =
           entry.offset + (entry.size() + segment_alignment - 1) / segment_alignment * segment_alignment;
       bool const joins = !runs.empty() && runs.back().lr_multiplier == multipliers.lr &&
-                         runs.back().decay_multiplier == multipliers.decay;
+                         runs.back().decay_multiplier == multipliers.decay && runs.back().reached == reached;
       if (joins) {
         runs.back().end = end;
       } else {
-        runs.push_back({entry.offset, end, multipliers.lr, multipliers.decay});
+        runs.push_back({entry.offset, end, multipliers.lr, multipliers.decay, reached});
       }
     }
-    return runs;
+    Runs stored{Storage<B>(model_.session().arena(), runs.size() * sizeof(ParameterRun)),
+                static_cast<std::int32_t>(runs.size())};
+    B::copy_from_host(model_.stream(), stored.memory.data(), runs.data(), stored.memory.bytes());
+    return stored;
   }
 
-  // A parameter that this forward pass did not reach has no gradient; what an older step left there must not count.
-  void clear_unwritten() {
+  // What an older step left in gradients that this one has not written must not count in the check and the norm.
+  void clear_unreached() {
     auto& store = model_.session().parameters();
     for (std::size_t id = 0; id < store.entries().size(); ++id) {
       ParameterEntry const& entry = store.entries()[id];
@@ -165,8 +197,9 @@ class Optimizer {
   M& model_;
   Options options_;
   std::vector<ParameterGroup> groups_;
-  std::vector<State> states_;
-  bool prepared_ = false;
+  std::vector<State> states_;   // of each trained segment
+  std::list<Reached> reached_;  // the latest first
+  bool moves_ema_ = false;
 };
 
 /// torch.optim.SGD for a model: `Sgd opt{net, {.momentum = 0.9}};`

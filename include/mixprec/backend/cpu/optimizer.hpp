@@ -17,16 +17,17 @@ namespace detail {
 
 inline constexpr std::int64_t optimizer_grain = 4096;  // elements; a multiple of segment_alignment
 
-/// Updates [begin, end), which lies inside one run. The parts are separate loops over blocks that stay in the first
-/// cache level, so that each of them becomes vector code.
+/// Updates [begin, end), which lies inside one run, reached or not. The parts are separate loops over blocks that stay
+/// in the first cache level, so that each of them becomes vector code.
 template <int States, class Rule, class M, class G, class W>
-void update_range(Rule const& rule, typename Rule::Run const& run, Segment<M, G, W> const& segment, std::int64_t begin,
-                  std::int64_t end) {
+void update_range(Rule const& rule, typename Rule::Run const& run, bool reached, Segment<M, G, W> const& segment,
+                  std::int64_t begin, std::int64_t end) {
   using A = accumulator_t<M>;
   constexpr std::int64_t block = 512;
   for (std::int64_t first = begin; first < end; first += block) {
     std::int64_t const last = std::min(end, first + block);
-    for (std::int64_t i = first; i < last; ++i) {
+    std::int64_t const updated = reached ? last : first;
+    for (std::int64_t i = first; i < updated; ++i) {
       A parameter = convert<A>(segment.master[i]);
       A state1 = 0, state2 = 0;
       // Before the first step the states may hold anything: the rule starts them.
@@ -38,7 +39,7 @@ void update_range(Rule const& rule, typename Rule::Run const& run, Segment<M, G,
       if constexpr (States > 1) segment.state2[i] = convert<M>(state2);
     }
     if (segment.working != nullptr) {
-      for (std::int64_t i = first; i < last; ++i) segment.working[i] = convert<W>(segment.master[i]);
+      for (std::int64_t i = first; i < updated; ++i) segment.working[i] = convert<W>(segment.master[i]);
     }
     if (segment.ema != nullptr) {
       for (std::int64_t i = first; i < last; ++i) {
@@ -52,12 +53,12 @@ void update_range(Rule const& rule, typename Rule::Run const& run, Segment<M, G,
 template <int States, class Rule, class M, class G, class W>
 void update_segment(Stream& stream, Rule const& rule, Segment<M, G, W> const& segment) {
   parallel_for(stream, segment.size, optimizer_grain, [&](std::int64_t begin, std::int64_t end) {
-    if (segment.run_count == 0) update_range<States>(rule, rule.run(1.0, 1.0), segment, begin, end);
+    if (segment.run_count == 0) update_range<States>(rule, rule.run(1.0, 1.0), true, segment, begin, end);
     for (std::int32_t r = 0; r < segment.run_count; ++r) {
       ParameterRun const& run = segment.runs[r];
       std::int64_t const from = std::max(begin, run.begin), to = std::min(end, run.end);
       if (from >= to) continue;
-      update_range<States>(rule, rule.run(run.lr_multiplier, run.decay_multiplier), segment, from, to);
+      update_range<States>(rule, rule.run(run.lr_multiplier, run.decay_multiplier), run.reached, segment, from, to);
     }
   });
 }

@@ -135,11 +135,14 @@ __global__ void __launch_bounds__(optimizer_threads)
     (segment.runs[middle].begin <= at ? current : above) = middle;
   }
   typename Rule::Run run = rule.run(1.0, 1.0);
+  bool reached = true;
   std::int64_t run_end = segment.size;
-  if (segment.run_count > 0) {
+  auto const enter_run = [&] {
     run = rule.run(segment.runs[current].lr_multiplier, segment.runs[current].decay_multiplier);
+    reached = segment.runs[current].reached;
     run_end = segment.runs[current].end;
-  }
+  };
+  if (segment.run_count > 0) enter_run();
 
   for (; at < end; at += optimizer_threads * width) {
     auto const gradient = load<width>(segment.gradient + at);
@@ -152,26 +155,27 @@ __global__ void __launch_bounds__(optimizer_threads)
       do {
         ++current;
       } while (at >= segment.runs[current].end);
-      run = rule.run(segment.runs[current].lr_multiplier, segment.runs[current].decay_multiplier);
-      run_end = segment.runs[current].end;
+      enter_run();
     }
+    if (reached) {
 #pragma unroll
-    for (int i = 0; i < width; ++i) {
-      A value = convert<A>(parameter.element[i]);
-      A first_state = convert<A>(state1.element[i]), second_state = convert<A>(state2.element[i]);
-      rule.template update<States>(run, convert<A>(gradient.element[i]), value, first_state, second_state);
-      parameter.element[i] = convert<M>(value);
-      state1.element[i] = convert<M>(first_state);
-      state2.element[i] = convert<M>(second_state);
-    }
-    store(segment.master + at, parameter);
-    if constexpr (States > 0) store(segment.state1 + at, state1);
-    if constexpr (States > 1) store(segment.state2 + at, state2);
-    if (segment.working != nullptr) {
-      Vector<W, width> working;
+      for (int i = 0; i < width; ++i) {
+        A value = convert<A>(parameter.element[i]);
+        A first_state = convert<A>(state1.element[i]), second_state = convert<A>(state2.element[i]);
+        rule.template update<States>(run, convert<A>(gradient.element[i]), value, first_state, second_state);
+        parameter.element[i] = convert<M>(value);
+        state1.element[i] = convert<M>(first_state);
+        state2.element[i] = convert<M>(second_state);
+      }
+      store(segment.master + at, parameter);
+      if constexpr (States > 0) store(segment.state1 + at, state1);
+      if constexpr (States > 1) store(segment.state2 + at, state2);
+      if (segment.working != nullptr) {
+        Vector<W, width> working;
 #pragma unroll
-      for (int i = 0; i < width; ++i) working.element[i] = convert<W>(parameter.element[i]);
-      store(segment.working + at, working);
+        for (int i = 0; i < width; ++i) working.element[i] = convert<W>(parameter.element[i]);
+        store(segment.working + at, working);
+      }
     }
     if (segment.ema != nullptr) {
       auto average = load<width>(segment.ema + at);
