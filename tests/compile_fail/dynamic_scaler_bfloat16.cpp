@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // bfloat16 has float's range: a dynamic loss scale would only skip steps.
-// expect-error: mixprec: Step: a dynamic scaler has nothing to do under this policy
+// expect-error: mixprec: a dynamic scaler has nothing to do under this policy
 #include <mixprec/cpu.hpp>
 #include <mixprec/mixprec.hpp>
 

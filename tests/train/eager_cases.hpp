@@ -5,7 +5,7 @@
 
 #include <mixprec/train/eager.hpp>
 
-#include "ops/harness.hpp"
+#include "optimizer_arrays.hpp"
 
 namespace mixprec::test {
 namespace {
@@ -111,6 +111,10 @@ void check_equal_to_step(Options const& options, Options const& eager_options, d
     CHECK(result.step == expected.step);
     CHECK(result.skipped == expected.skipped);
     CHECK(eager_state(loop.net) == eager_state(model));
+    auto const averages = emas_of(loop.net, loop.opt);
+    CHECK(largest(averages.at(0)) > 0);
+    CHECK(averages == emas_of(model, opt));
+    CHECK(first_states_of(loop.net, loop.opt) == first_states_of(model, opt));
     if (index == 2) {
       // A step that is skipped where the scaler checks.
       ScalerState huge = step.scaler_snapshot();
@@ -210,6 +214,33 @@ TEST_CASE("several backward calls add up where the model was built for it, and a
         "mixprec: backward: called twice in one step, but the model's gradients cannot add up. Call step or zero_grad "
         "first, or build the model with .accumulate_gradients = true.");
   CHECK(single.trainer.step(unscale(std::move(first))).taken);
+}
+
+TEST_CASE("zero_grad may stand between a forward pass and its backward, as in PyTorch") {
+  Loop<Amp<float16>> loop, plain;
+  for (unsigned index = 0; index < 3; ++index) {
+    auto const loss = loop.loss(index);
+    loop.trainer.zero_grad();
+    CHECK(loop.trainer.step(unscale(loop.trainer.backward(loss))).taken);
+    CHECK(plain.trainer.step(unscale(plain.trainer.backward(plain.loss(index)))).taken);
+    CHECK(eager_state(loop.net) == eager_state(plain.net));
+  }
+}
+
+TEST_CASE("a backward that is refused or fails leaves a trainer that goes on") {
+  Loop<Fp32> loop;
+  auto const old = loop.loss();
+  (void)loop.trainer.backward(old);
+  loop.trainer.zero_grad();
+  CHECK(error_of([&] { (void)loop.trainer.backward(old); }).starts_with("mixprec: backward: the loss is older"));
+  // A pass that fails on the way, with gradients written before: both terms end in the same parameters.
+  auto const twice = loop.loss() + loop.loss();
+  CHECK(error_of([&] { (void)loop.trainer.backward(twice); }).find("cannot add up") != std::string::npos);
+  auto scaled = loop.trainer.backward(loop.loss());
+  CHECK(largest(scaled.values("fc.weight")) > 0);
+  auto const result = loop.trainer.step(unscale(std::move(scaled)));
+  CHECK(result.taken);
+  CHECK(result.step == 1);
 }
 
 TEST_CASE("a token that was taken says which call took it, and which call asks again") {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Whole training steps: every policy learns, a skipped step changes nothing, micro-batches add up to the batch.
-#include "ops/harness.hpp"
+#include "optimizer_arrays.hpp"
 
 namespace mixprec::test {
 namespace {
@@ -13,6 +13,7 @@ struct Classifier {
   MIXPREC_MODULE(conv, bn, pool, fc)
   constexpr auto operator()(auto const& x) const { return fc(pool(relu(bn(conv(x))))); }
 };
+using Dropping = nn::Sequential<nn::Linear<6, 16>, nn::ReLU, nn::Dropout<500>, nn::Linear<16, 3>>;
 using Perceptron = nn::Sequential<nn::Linear<6, 16>, nn::ReLU, nn::Linear<16, 3>>;
 
 struct Loss {
@@ -100,6 +101,9 @@ TEST_CASE("a skipped step changes no parameter, no momentum, no EMA and no sched
   for (int index = 0; index < 2; ++index) take(plain_step), take(skipping_step);
 
   auto const before = state_of(skipping);
+  auto const averages = emas_of(skipping, skipping_opt), momentum = first_states_of(skipping, skipping_opt);
+  CHECK(largest(averages.at(0)) > 0);
+  CHECK(largest(momentum.at(0)) > 0);
   StepState const steps_before = skipping_step.step_snapshot();
   ScalerState scaler_before = skipping_step.scaler_snapshot();
   ScalerState huge = scaler_before;
@@ -114,12 +118,15 @@ TEST_CASE("a skipped step changes no parameter, no momentum, no EMA and no sched
   CHECK(result.skipped == scaler_before.steps_skipped + 1);
   CHECK(result.learning_rate == steps_before.learning_rate);
   CHECK(state_of(skipping) == before);
+  CHECK(emas_of(skipping, skipping_opt) == averages);
+  CHECK(first_states_of(skipping, skipping_opt) == momentum);
 
   skipping_step.restore(scaler_before, skipping_step.step_snapshot());
   for (int index = 0; index < 2; ++index) take(plain_step), take(skipping_step);
   CHECK(skipping_step.result().taken);
   // Equal from here on only if momentum, EMA and schedule stood still too.
   CHECK(state_of(skipping) == state_of(plain));
+  CHECK(emas_of(skipping, skipping_opt) == emas_of(plain, plain_opt));
   CHECK(skipping_step.result().learning_rate == plain_step.result().learning_rate);
   CHECK(skipping_step.step_snapshot().step == plain_step.step_snapshot().step);
 }
@@ -160,6 +167,117 @@ TEST_CASE("two micro-batches make the step of the doubled batch") {
   }
   CHECK(halves_step.result().step == 3);
   CHECK_EQ(difference(state_of(halves), state_of(whole), 1e-5), "");
+}
+
+TEST_CASE("micro-batches draw dropout masks of their own, as a graph and without one") {
+  auto const values = features(12);
+  auto const labels = kinds(12);
+  using M = Model<Dropping, Amp<float16>, TestBackend>;
+  Scaler<Static> const scaler({.scale = 64});
+  auto const losses_of = [&](bool graph, NamedValues& end) {
+    M model{ModelOptions{.seed = 3, .accumulate_gradients = true}};
+    Sgd opt{model, {.momentum = 0.9}};
+    Step step{model, opt, scaler, Constant{.lr = 0.1}, Loss{}, {.accumulate = 4, .graph = graph}};
+    Values losses;
+    for (int index = 0; index < 5 * 4; ++index) {
+      step(HostTensor{values.data(), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}});
+      losses.push_back(step.loss());
+    }
+    CHECK(step.captures() == (graph && TestBackend::captures ? 3 : 0));
+    end = state_of(model);
+    return losses;
+  };
+  NamedValues with_graph, without_graph;
+  Values const losses = losses_of(true, with_graph);
+  CHECK(losses_of(false, without_graph) == losses);
+  CHECK(with_graph == without_graph);
+  // All micro-batches of a step have the same rows and parameters: only the masks differ.
+  for (std::size_t first = 0; first < losses.size(); first += 4)
+    for (std::size_t a = first; a < first + 4; ++a)
+      for (std::size_t b = first; b < a; ++b) CHECK(losses[a] != losses[b]);
+
+  // A loop by hand draws the same.
+  M model{ModelOptions{.seed = 3, .accumulate_gradients = true}};
+  Sgd opt{model, {.momentum = 0.9}};
+  Trainer trainer{model, opt, scaler, Constant{.lr = 0.1}};
+  auto const x = model.tensor<float>(Shape{12, 6});
+  auto const label = model.tensor<std::int32_t>(Shape{12});
+  copy_from_host(model.stream(), x, values.data(), values.size());
+  copy_from_host(model.stream(), label, labels.data(), labels.size());
+  for (int index = 0; index < 5; ++index) {
+    Gradients<Scaled> scaled;
+    for (int micro = 0; micro < 4; ++micro) scaled = trainer.backward(Loss{}(model, x, label), 0.25);
+    CHECK(trainer.step(unscale(std::move(scaled))).taken);
+  }
+  CHECK(state_of(model) == with_graph);
+}
+
+TEST_CASE("training mode, extents and dtypes each get graphs and buffers of their own") {
+  auto const values = features(96);
+  auto const labels = kinds(96);
+  std::vector<float16> halves;
+  for (float const value : values) halves.push_back(convert<float16>(value));
+  using M = Model<Dropping, Amp<float16>, TestBackend>;
+  Scaler<Static> const scaler({.scale = 64});
+  auto const losses_of = [&](bool graph) {
+    M model{3};
+    Sgd opt{model, {.momentum = 0.9}};
+    Step step{model, opt, scaler, Constant{.lr = 0.1}, Loss{}, {.graph = graph}};
+    Values losses;
+    auto const three_times = [&](auto const& rows) {
+      for (int index = 0; index < 3; ++index) {
+        step(HostTensor{rows.data(), Shape{96, 6}}, HostTensor{labels.data(), Shape{96}});
+        losses.push_back(step.loss());
+      }
+    };
+    three_times(halves);
+    std::size_t const before = model.session().arena().live();
+    three_times(values);
+    // At least the inputs' own buffers: those of the other dtype are too small.
+    CHECK(model.session().arena().live() >= before + arena_rounded(96 * 6 * sizeof(float)) + arena_rounded(96 * 4));
+    model.set_training(false);
+    three_times(values);
+    model.set_training(true);
+    three_times(values);
+    CHECK(step.captures() == (graph && TestBackend::captures ? 3 : 0));
+    return losses;
+  };
+  Values const losses = losses_of(true);
+  CHECK(losses == losses_of(false));
+}
+
+/// Loss, and a throw where the flag says so, in the middle of a forward pass.
+struct ThrowingLoss {
+  bool const* throws;
+  auto operator()(auto& net, auto const& x, auto const& label) const {
+    auto const y = net(x);
+    if (*throws) throw Error("the loss is in a bad mood.");
+    return cross_entropy(y, label);
+  }
+};
+
+TEST_CASE("a throw in a micro-step drops the step's gradients, and the next batch begins a new one") {
+  auto const values = features(12);
+  auto const labels = kinds(12);
+  bool throws = false, never = false;
+  Model<Perceptron, Fp32, TestBackend> model{ModelOptions{.seed = 3, .accumulate_gradients = true}};
+  Model<Perceptron, Fp32, TestBackend> other{ModelOptions{.seed = 3, .accumulate_gradients = true}};
+  Sgd opt{model, {.momentum = 0.9}}, other_opt{other, {.momentum = 0.9}};
+  Scaler<NoScaler> const scaler;
+  Step step{model, opt, scaler, Constant{.lr = 0.1}, ThrowingLoss{&throws}, {.accumulate = 2, .graph = false}};
+  Step plain{other, other_opt, scaler, Constant{.lr = 0.1}, ThrowingLoss{&never}, {.accumulate = 2, .graph = false}};
+  auto const take = [&](auto& which, int half) {
+    which(HostTensor{values.data() + 36 * half, Shape{6, 6}}, HostTensor{labels.data() + 6 * half, Shape{6}});
+  };
+  for (int index = 0; index < 2; ++index) {
+    take(step, 1);
+    throws = true;
+    CHECK_THROWS_AS(take(step, 1), Error);
+    throws = false;
+    for (int half : {0, 1}) take(step, half), take(plain, half);
+    CHECK(step.result().step == index + 1);
+    CHECK(state_of(model) == state_of(other));
+  }
 }
 
 TEST_CASE("accumulate without gradients that can add up is refused with a sentence") {

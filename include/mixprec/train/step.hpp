@@ -12,11 +12,7 @@
 #include <utility>
 #include <vector>
 
-#include <mixprec/optim/schedule.hpp>
-#include <mixprec/scaler/presets.hpp>
-#include <mixprec/scaler/scaler.hpp>
-#include <mixprec/scaler/step_result.hpp>
-#include <mixprec/train/optimizer.hpp>
+#include <mixprec/train/training_state.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
 
@@ -38,27 +34,28 @@ struct StepOptions {
 /// The whole step as an object: `Step step{net, opt, scaler, Poly{...}, loss};` then `step(image, label)`.
 /// `loss(net, inputs...)` is generic code that returns a scalar Value.
 ///
-/// On CUDA, the first run with new extents is eager (it tunes and takes memory), the second is captured, and from then
-/// on new data goes through fixed buffers into one graph launch. Other extents get a graph of their own. Code that
-/// cannot be captured (it asks the host, or allocates) keeps running eagerly, and graph_note() says why.
+/// On CUDA, the first run with new extents or dtypes is eager (it tunes and takes memory), the second is captured, and
+/// from then on new data goes through fixed buffers into one graph launch. Other extents or dtypes get a graph of their
+/// own, and so do training mode and TF32 switched on or off, and other micro-steps. Code that cannot be captured (it
+/// asks the host, or allocates) keeps running eagerly, and graph_note() says why.
+///
+/// A throw ends the step: what its micro-steps have added up is dropped, and the next batch is a new step's first.
 template <class M, class Opt, class S, class Loss>
-class Step {
+class Step final : public TrainingState<M, Opt, S> {
+  using Base = TrainingState<M, Opt, S>;
+  using Base::model_, Base::optimizer_, Base::passes_;
+
  public:
   using B = typename M::backend;
 
   /// Errors: Error for settings that cannot work. A dynamic scaler under a policy without float16 does not compile.
   Step(M& model, Opt& optimizer, S const& scaler, ScheduleSettings const& schedule, Loss loss,
        StepOptions const& options = {})
-      : model_(model),
-        optimizer_(optimizer),
-        scaler_(scaler),
-        schedule_(schedule),
+      : Base(model, optimizer, scaler, schedule, options.ema),
         loss_(std::move(loss)),
         options_(options),
-        values_(model.stream()) {
-    static_assert(scaler_fits_v<S, M::policy::low>,
-                  "mixprec: Step: a dynamic scaler has nothing to do under this policy, whose low-precision dtype has "
-                  "float's range. Use Scaler<NoScaler>.");
+        values_(model.stream()),
+        last_loss_(model.session().arena(), sizeof(LossType)) {
     if (options.accumulate < 1) {
       throw Error("Step: accumulate is " + std::to_string(options.accumulate) + ". Use at least 1.");
     }
@@ -66,39 +63,33 @@ class Step {
       throw Error("Step: accumulate is " + std::to_string(options.accumulate) +
                   ", but the model's gradients cannot add up. Build the model with .accumulate_gradients = true.");
     }
-    if (options.ema) ema_ = *options.ema;
-    Arena<B>& arena = model.session().arena();
-    scaler_state_ = Storage<B>(arena, sizeof(ScalerState));
-    step_state_ = Storage<B>(arena, sizeof(StepState));
-    last_loss_ = Storage<B>(arena, sizeof(LossType));
-    restore(scaler.initial_state(), initial_step_state(schedule_, ema_));
   }
-  Step(Step const&) = delete;
-  Step& operator=(Step const&) = delete;
   ~Step() { model_.session().clear_tape(); }
 
   /// Takes one step (or one micro-step) on a batch in host memory. Sync: on CUDA the batch is copied to pinned memory
   /// and on from there; the host waits only where it is two batches ahead.
   template <class... T, int... Rank>
   void operator()(HostTensor<T, Rank> const&... inputs) {
-    Runs& runs = run_for(inputs.shape...);
+    int const micro = std::exchange(passes_, 0);
+    Runs& runs = run_for<T...>(inputs.shape...);
     auto const tensors = inputs_of<T...>(runs, inputs.shape...);
     [&]<std::size_t... I>(std::index_sequence<I...>) { (upload(I, std::get<I>(tensors), inputs.data), ...); }
     (std::index_sequence_for<T...>{});
-    take(runs, tensors);
+    take(runs, tensors, micro);
   }
 
   /// Takes one step (or one micro-step) on a batch in backend memory; it is copied into the step's own buffers, so that
   /// a graph reads new data at fixed addresses. Sync: none.
   template <class... T, int... Rank>
   void operator()(Tensor<B, T, Rank> const&... inputs) {
-    Runs& runs = run_for(inputs.shape()...);
+    int const micro = std::exchange(passes_, 0);
+    Runs& runs = run_for<T...>(inputs.shape()...);
     auto const tensors = inputs_of<T...>(runs, inputs.shape()...);
     [&]<std::size_t... I>(std::index_sequence<I...>) {
       (B::copy(model_.stream(), std::get<I>(tensors).data(), inputs.data(), inputs.bytes()), ...);
     }
     (std::index_sequence_for<T...>{});
-    take(runs, tensors);
+    take(runs, tensors, micro);
   }
 
   /// The last batch's loss, unscaled. Sync: waits.
@@ -106,15 +97,6 @@ class Step {
     LossType value{};
     B::copy_to_host(model_.stream(), &value, last_loss_.data(), sizeof(value));
     return static_cast<double>(value);
-  }
-  /// Whether the last step was taken, the scale, the learning rate. Sync: waits.
-  StepResult result() { return step_result(read<ScalerState>(scaler_state_), read<StepState>(step_state_)); }
-  /// State for checkpoints; `restore` takes it back. Sync: waits.
-  ScalerState scaler_snapshot() { return read<ScalerState>(scaler_state_); }
-  StepState step_snapshot() { return read<StepState>(step_state_); }
-  void restore(ScalerState const& scaler, StepState const& step) {
-    B::copy_from_host(model_.stream(), scaler_state_.data(), &scaler, sizeof(scaler));
-    B::copy_from_host(model_.stream(), step_state_.data(), &step, sizeof(step));
   }
 
   /// Graphs captured so far; 0 on the CPU.
@@ -137,47 +119,56 @@ class Step {
     using Graph = typename Backend::Graph;
     using InputBuffer = typename Backend::InputBuffer;
   };
-  using Graph = typename Capture<B>::Graph;
 
-  // Runs with one set of extents: their input buffers, and a graph for each kind of micro-step.
+  // A kind of micro-step: what is baked into its graph besides the extents.
+  struct Kind {
+    bool first = false, last = false;
+    std::vector<int> before, after;  // gradients written before and after it, as the parameter store counts them
+    int eager_runs = 0;
+    bool eager_only = false;
+    typename Capture<B>::Graph graph;
+    std::vector<typename Opt::Runs> reads;  // memory that the graph reads
+  };
+  // Runs with one key: their input buffers and their kinds of micro-step.
   struct Runs {
-    std::vector<std::int64_t> extents;
+    std::vector<std::int64_t> key;
     std::vector<Storage<B>> memory;
-    struct Kind {
-      int eager_runs = 0;
-      bool eager_only = false;
-      Graph graph;
-    } kinds[4];
+    std::list<Kind> kinds;
   };
 
-  ScalerState* scaler_state() { return static_cast<ScalerState*>(scaler_state_.data()); }
-  StepState* step_state() { return static_cast<StepState*>(step_state_.data()); }
-  template <class State>
-  State read(Storage<B> const& storage) {
-    State state;
-    B::copy_to_host(model_.stream(), &state, storage.data(), sizeof(state));
-    return state;
+  // The key holds everything outside the step's own state that the host decides by: inputs, mode, TF32.
+  template <class... T, int... Rank>
+  Runs& run_for(Shape<Rank> const&... shapes) {
+    std::vector<std::int64_t> key{model_.session().training()};
+    if constexpr (requires { model_.stream().allow_tf32(); }) key.push_back(model_.stream().allow_tf32());
+    auto const append = [&](DType dtype, auto const& shape) {
+      key.push_back(static_cast<std::int64_t>(dtype));
+      key.push_back(shape.rank);
+      for (int axis = 0; axis < shape.rank; ++axis) key.push_back(shape[axis]);
+    };
+    (append(dtype_of_v<T>, shapes), ...);
+    for (Runs& runs : runs_)
+      if (runs.key == key) return runs;
+    runs_.emplace_back();
+    runs_.back().key = std::move(key);
+    return runs_.back();
   }
 
-  template <int... Rank>
-  Runs& run_for(Shape<Rank> const&... shapes) {
-    std::vector<std::int64_t> extents;
-    auto const append = [&](auto const& shape) {
-      extents.push_back(shape.rank);
-      for (int axis = 0; axis < shape.rank; ++axis) extents.push_back(shape[axis]);
-    };
-    (append(shapes), ...);
-    for (Runs& runs : runs_)
-      if (runs.extents == extents) return runs;
-    runs_.emplace_back();
-    runs_.back().extents = std::move(extents);
-    return runs_.back();
+  Kind& kind_for(Runs& runs, bool first, bool last) {
+    std::vector<int> const& before = model_.session().parameters().writes();
+    for (Kind& kind : runs.kinds)
+      if (kind.first == first && kind.last == last && kind.before == before) return kind;
+    Kind& kind = runs.kinds.emplace_back();
+    kind.first = first, kind.last = last, kind.before = before;
+    return kind;
   }
 
   template <class... T, int... Rank>
   auto inputs_of(Runs& runs, Shape<Rank> const&... shapes) {
     if (runs.memory.empty()) {
-      (runs.memory.emplace_back(model_.session().arena(), static_cast<std::size_t>(shapes.size()) * sizeof(T)), ...);
+      std::vector<Storage<B>> memory;
+      (memory.emplace_back(model_.session().arena(), static_cast<std::size_t>(shapes.size()) * sizeof(T)), ...);
+      runs.memory = std::move(memory);
     }
     std::size_t at = 0;
     auto const tensor = [&]<class Element, int R>(Shape<R> const& shape) {
@@ -202,28 +193,43 @@ class Step {
   }
 
   template <class Inputs>
-  void take(Runs& runs, Inputs const& inputs) {
-    bool const first = micro_ == 0, last = micro_ + 1 == options_.accumulate;
-    auto& kind = runs.kinds[(first ? 1 : 0) + (last ? 2 : 0)];
-    micro_ = last ? 0 : micro_ + 1;
+  void take(Runs& runs, Inputs const& inputs, int micro) {
+    bool const first = micro == 0, last = micro + 1 == options_.accumulate;
+    if (first) model_.session().parameters().forget_gradients();
+    Kind& kind = kind_for(runs, first, last);
     auto const work = [&] { std::apply([&](auto const&... input) { run(first, last, input...); }, inputs); };
-    if constexpr (B::captures) {
-      if (options_.graph && !kind.eager_only && kind.eager_runs > 0 && !model_.session().recording()) {
-        if (!kind.graph) capture(kind, work);
-        if (kind.graph) return kind.graph.launch(model_.stream());
-      }
+    if (!replay(kind, work)) {
+      ++kind.eager_runs;
+      work();
     }
-    ++kind.eager_runs;
-    work();
+    passes_ = last ? 0 : micro + 1;
   }
 
-  template <class Kind, class Work>
+  // Launches the kind's graph, which its second run captures; false where it has none.
+  template <class Work>
+  bool replay(Kind& kind, Work const& work) {
+    if constexpr (B::captures) {
+      if (!options_.graph || kind.eager_only || kind.eager_runs == 0 || model_.session().recording()) return false;
+      if (!kind.graph) capture(kind, work);
+      if (!kind.graph) return false;
+      kind.graph.launch(model_.stream());
+      model_.session().parameters().set_writes(kind.after);
+      return true;
+    } else {
+      return false;
+    }
+  }
+
+  template <class Work>
   void capture(Kind& kind, Work const& work) {
     try {
-      kind.graph = Graph::capture(model_.stream(), work);
+      kind.graph = decltype(kind.graph)::capture(model_.stream(), work);
+      kind.after = model_.session().parameters().writes();
+      if (kind.last) kind.reads = optimizer_.runs();
       ++captures_;
     } catch (Error const& error) {
       model_.session().clear_tape();
+      model_.session().parameters().set_writes(kind.before);
       kind.eager_only = true;
       graph_note_ = std::string("the step runs eagerly, because it could not be captured: ") + error.what();
     }
@@ -237,36 +243,26 @@ class Step {
       Session<B>& session;
       ~Restore() { session.use_arena(nullptr); }
     } const restore_arena{session};
-    if (first) {
-      session.begin_step();
-      begin_step(model_.stream(), scaler_state(), step_state());
-    }
+    session.begin_pass();
+    if (first) this->begin_gradients();
     {
       auto const loss = loss_(model_, inputs...);
       cast(model_.stream(), loss.tensor().data(), static_cast<LossType*>(last_loss_.data()), std::int64_t{1});
-      session.backward(loss, &scaler_state()->scale, 1.0 / options_.accumulate);
+      this->add_gradients(loss, 1.0 / options_.accumulate);
     }
-    optimizer_.prepare(options_.ema.has_value());
     if (!last) return;
-    bool const norm = optimizer_.needs_norm();
-    if (scaler_.checks() || norm) optimizer_.check(norm, scaler_state(), step_state());
-    optimizer_.update(optimizer_.options(), scaler_.checks(), scaler_state(), step_state());
-    finish_step(model_.stream(), scaler_.settings(), schedule_, ema_, scaler_state(), step_state());
+    this->check_gradients(optimizer_.needs_norm());
+    this->update_parameters(optimizer_.options());
   }
 
-  M& model_;
-  Opt& optimizer_;
-  S scaler_;
-  ScheduleSettings schedule_;
   Loss loss_;
   StepOptions options_;
-  EmaSettings ema_;
   Arena<B> values_;  // before everything that holds its blocks
-  Storage<B> scaler_state_, step_state_, last_loss_;
+  Storage<B> last_loss_;
   std::list<Runs> runs_;
   std::list<typename Capture<B>::InputBuffer> buffers_;
   std::string graph_note_;
-  int micro_ = 0, captures_ = 0;
+  int captures_ = 0;
 };
 
 }  // namespace mixprec::inline MIXPREC_ABI
