@@ -113,8 +113,17 @@ class ParameterStore {
   /// Values in logical order (PyTorch's). Sync: waits.
   std::vector<double> values(Stream& stream, int id) const {
     ParameterEntry const& entry = entries_[static_cast<std::size_t>(id)];
-    if (entry.segment < 0) return entry.values;
-    return from_memory_order(entry, download(stream, master(id), entry.master, entry.size()));
+    return entry.segment < 0 ? entry.values : values_in(segment_of(id).master, stream, id);
+  }
+  /// A parameter's part of `arena`, which is laid out as the masters of its segment. Sync: waits.
+  std::vector<double> values_in(Storage<B> const& arena, Stream& stream, int id) const {
+    ParameterEntry const& entry = entries_[id_of(id)];
+    return from_memory_order(entry,
+                             download(stream, address(arena, entry.offset, entry.master), entry.master, entry.size()));
+  }
+  void assign_in(Storage<B> const& arena, Stream& stream, int id, std::vector<double> const& logical) {
+    ParameterEntry const& entry = entries_[id_of(id)];
+    write(stream, address(arena, entry.offset, entry.master), entry.master, to_memory_order(entry, logical));
   }
 
   /// The gradient of the last backward pass in logical order, still scaled. Sync: waits.

@@ -80,9 +80,10 @@ class Inference {
   using policy = Policy;
   using backend = B;
 
-  /// Sync: waits for the model's stream.
+  /// `parameters` are used in place of the model's, by their ids; empty: the model's. Sync: waits for the model's
+  /// stream.
   template <class M>
-  explicit Inference(M& model, InferenceOptions options = {})
+  explicit Inference(M& model, InferenceOptions options = {}, std::vector<std::vector<double>> parameters = {})
       : options_(options), net_(model.net()), session_(model.options().seed) {
     session_.set_training(false);
     session_.set_grad_enabled(false);
@@ -91,6 +92,7 @@ class Inference {
       parameters_.push_back(description(entry));
     for (auto const& buffer : model.session().buffers()) buffers_.push_back({buffer.name, buffer.size, buffer.dtype});
     read(model);
+    if (!parameters.empty()) parameter_values_ = std::move(parameters);
   }
 
   /// The output for a batch. Input: complete when it is called (on CUDA: made by tensor() and written on stream(), or

@@ -78,6 +78,11 @@ class Model {
     ParameterEntry const& entry = session_.parameters().entries()[id];
     return {entry.extents, entry.extents + entry.rank};
   }
+  /// In what a parameter (its master) or buffer is stored. Errors: Error for an unknown name.
+  DType dtype_of(std::string_view name) {
+    auto const [is_parameter, id] = find(name);
+    return is_parameter ? session_.parameters().entries()[id].master : session_.buffers()[id].dtype;
+  }
   /// Values in PyTorch's order (weights OIHW). Sync: waits. Errors: Error for an unknown name.
   std::vector<double> values(std::string_view name) {
     auto const [is_parameter, id] = find(name);

@@ -47,17 +47,44 @@ class Optimizer {
         if (!store.segments()[index].trained) continue;
         State& state = states_.emplace_back();
         state.segment = index;
-        for (int buffer = 0; buffer < state_buffers(options_); ++buffer) {
+        for (int buffer = 0; buffer < buffers(); ++buffer) {
           state.buffers[buffer] = memory_like_masters(index);
           B::zero(model_.stream(), state.buffers[buffer].data(), state.buffers[buffer].bytes());
         }
       }
     }
     for (State& state : states_) {
-      if (!ema || state.ema) continue;
-      state.ema = memory_like_masters(state.segment);
-      B::copy(model_.stream(), state.ema.data(), store.segments()[state.segment].master.data(), state.ema.bytes());
+      Storage<B>& average = state.buffers[ema_buffer];
+      if (!ema || average) continue;
+      average = memory_like_masters(state.segment);
+      B::copy(model_.stream(), average.data(), store.segments()[state.segment].master.data(), average.bytes());
     }
+    place_loaded();
+  }
+
+  /// State by buffer: 0 to buffers() - 1 are torch.optim's, by the names there; then there is the EMA.
+  static constexpr int ema_buffer = 2;
+  int buffers() const { return state_buffers(options_); }
+  char const* buffer_name(int buffer) const { return state_name(options_, buffer); }
+  /// A trained parameter's part of a buffer in PyTorch's order; empty where it has none yet. Sync: waits.
+  std::vector<double> state(int buffer, int id) {
+    auto& store = model_.session().parameters();
+    if (Storage<B> const* const memory = memory_of(buffer, id)) return store.values_in(*memory, model_.stream(), id);
+    if (store.laid_out() && store.entries()[static_cast<std::size_t>(id)].segment < 0) return {};
+    for (Loaded const& loaded : loaded_)
+      if (loaded.buffer == buffer && loaded.id == id) return loaded.values;
+    return {};
+  }
+  /// Sets it, now or as soon as it has memory; without values it starts as in a new run. Sync: waits.
+  void load_state(int buffer, int id, std::vector<double> values) {
+    std::erase_if(loaded_, [&](Loaded const& loaded) { return loaded.buffer == buffer && loaded.id == id; });
+    if (values.empty()) {
+      if (memory_of(buffer, id) == nullptr) return;
+      values = model_.session().parameters().values(model_.stream(), id);
+      if (buffer != ema_buffer) values.assign(values.size(), 0.0);
+    }
+    loaded_.push_back({buffer, id, std::move(values)});
+    place_loaded();
   }
 
   /// Checks all gradients for inf and NaN, and sums their squares where clipping asks for the norm. Sync: none.
@@ -88,7 +115,7 @@ class Optimizer {
             static_cast<Master*>(stored.master.data()), static_cast<Master*>(state.buffers[0].data()),
             static_cast<Master*>(state.buffers[1].data()), static_cast<Gradient const*>(stored.gradient.data()),
             stored.has_working() ? static_cast<Working*>(stored.working.data()) : nullptr,
-            moves_ema_ ? static_cast<Master*>(state.ema.data()) : nullptr, stored.size,
+            moves_ema_ ? static_cast<Master*>(state.buffers[ema_buffer].data()) : nullptr, stored.size,
             static_cast<ParameterRun const*>(runs[index].memory.data()), runs[index].count});
       });
     }
@@ -118,7 +145,11 @@ class Optimizer {
  private:
   struct State {
     std::size_t segment = 0;
-    Storage<B> buffers[2], ema;
+    Storage<B> buffers[3];  // the last one is the EMA
+  };
+  struct Loaded {
+    int buffer, id;
+    std::vector<double> values;
   };
   struct Reached {
     std::vector<int> writes;  // of the parameter store
@@ -156,6 +187,21 @@ class Optimizer {
   Storage<B> memory_like_masters(std::size_t index) {
     ParameterSegment<B> const& segment = model_.session().parameters().segments()[index];
     return Storage<B>(model_.session().arena(), static_cast<std::size_t>(segment.size) * size_of(segment.master_dtype));
+  }
+
+  Storage<B> const* memory_of(int buffer, int id) const {
+    int const segment = model_.session().parameters().entries()[static_cast<std::size_t>(id)].segment;
+    for (State const& state : states_)
+      if (static_cast<int>(state.segment) == segment && state.buffers[buffer]) return &state.buffers[buffer];
+    return nullptr;
+  }
+  void place_loaded() {
+    std::erase_if(loaded_, [&](Loaded const& loaded) {
+      Storage<B> const* const memory = memory_of(loaded.buffer, loaded.id);
+      if (memory == nullptr) return false;
+      model_.session().parameters().assign_in(*memory, model_.stream(), loaded.id, loaded.values);
+      return true;
+    });
   }
 
   Runs make_runs(std::size_t segment) {
@@ -199,6 +245,7 @@ class Optimizer {
   std::vector<ParameterGroup> groups_;
   std::vector<State> states_;   // of each trained segment
   std::list<Reached> reached_;  // the latest first
+  std::vector<Loaded> loaded_;  // until there is memory for it
   bool moves_ema_ = false;
 };
 

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <map>
 #include <set>
 #include <string>
@@ -14,6 +13,7 @@
 
 #include <mixprec/io/safetensors.hpp>
 #include <mixprec/train/model.hpp>
+#include <mixprec/train/state_dict.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
 
@@ -30,50 +30,8 @@ struct LoadedWeights {
 
 namespace detail {
 
-template <class T>
-std::vector<double> widened(std::span<std::byte const> bytes) {
-  std::vector<double> values(bytes.size() / sizeof(T));
-  for (std::size_t index = 0; index < values.size(); ++index) {
-    T value;
-    std::memcpy(&value, bytes.data() + index * sizeof(T), sizeof(T));
-    if constexpr (std::is_integral_v<T>) {
-      values[index] = static_cast<double>(value);
-    } else {
-      values[index] = convert<double>(value);
-    }
-  }
-  return values;
-}
-
 inline bool loads_dtype(SafetensorsTensor const& tensor) {
   return tensor.known_dtype && (is_floating(tensor.dtype) || tensor.dtype == DType::int64);
-}
-inline std::vector<double> values_of(SafetensorsTensor const& tensor) {
-  switch (tensor.dtype) {
-    case DType::float64: return widened<double>(tensor.bytes);
-    case DType::float16: return widened<float16>(tensor.bytes);
-    case DType::bfloat16: return widened<bfloat16>(tensor.bytes);
-    case DType::int64: return widened<std::int64_t>(tensor.bytes);
-    default: return widened<float>(tensor.bytes);
-  }
-}
-
-template <class T>
-std::vector<std::byte> narrowed(std::vector<double> const& values) {
-  std::vector<std::byte> bytes(values.size() * sizeof(T));
-  for (std::size_t index = 0; index < values.size(); ++index) {
-    T const value = convert<T>(values[index]);
-    std::memcpy(bytes.data() + index * sizeof(T), &value, sizeof(T));
-  }
-  return bytes;
-}
-inline std::vector<std::byte> bytes_of(std::vector<double> const& values, DType dtype) {
-  switch (dtype) {
-    case DType::float64: return narrowed<double>(values);
-    case DType::float16: return narrowed<float16>(values);
-    case DType::bfloat16: return narrowed<bfloat16>(values);
-    default: return narrowed<float>(values);
-  }
 }
 
 /// PyTorch's counter of batches, which only its momentum=None reads.
@@ -135,7 +93,7 @@ LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const&
              "Declare the model that the weights belong to");
     }
   }
-  for (auto const& [name, tensor] : found) model.assign(name, detail::values_of(*tensor));
+  for (auto const& [name, tensor] : found) model.assign(name, detail::values_of(tensor->bytes, tensor->dtype));
   return result;
 }
 
@@ -143,20 +101,13 @@ LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const&
 /// safetensors.torch.load_file and load_state_dict take them. The file is replaced in one step. Sync: waits.
 template <class M>
 void save_weights(M& model, std::string const& path) {
-  struct Tensor {
-    std::string name;
-    DType dtype;
-  };
-  std::vector<Tensor> tensors;
-  for (ParameterEntry const& entry : model.session().parameters().entries())
-    tensors.push_back({entry.name, entry.master});
-  for (auto const& buffer : model.session().buffers()) tensors.push_back({buffer.name, buffer.dtype});
+  std::vector<std::string> const names = model.names();
   std::vector<std::vector<std::byte>> bytes;
   std::vector<SafetensorsEntry> entries;
-  bytes.reserve(tensors.size());
-  for (Tensor const& tensor : tensors) {
-    bytes.push_back(detail::bytes_of(model.values(tensor.name), tensor.dtype));
-    entries.push_back({tensor.name, tensor.dtype, model.shape_of(tensor.name), bytes.back()});
+  bytes.reserve(names.size());
+  for (std::string const& name : names) {
+    bytes.push_back(detail::bytes_of(model.values(name), model.dtype_of(name)));
+    entries.push_back({name, model.dtype_of(name), model.shape_of(name), bytes.back()});
   }
   write_safetensors(path, entries, {{"format", "pt"}});
 }
