@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -52,26 +53,52 @@ struct ChannelStatistics {
   std::vector<double> mean, std;
 };
 
+/// Sums over pixels, exact in integers up to 2^48 pixels, from which mean and deviation follow.
+class ChannelSums {
+ public:
+  explicit ChannelSums(int channels) : sums_(static_cast<std::size_t>(channels)) {}
+
+  /// Adds pixels (n, channels).
+  void add(std::span<std::uint8_t const> pixels) {
+    std::size_t const channels = sums_.size();
+    for (std::size_t c = 0; c < channels; ++c) {
+      for (std::size_t i = c; i < pixels.size(); i += channels) {
+        std::uint64_t const value = pixels[i];
+        sums_[c].values += value;
+        sums_[c].squares += value * value;
+      }
+    }
+    count_ += pixels.size() / channels;
+  }
+
+  /// Errors: nothing was added. Precision: rounded in double.
+  ChannelStatistics statistics() const {
+    if (count_ == 0) throw Error("image data set: no images, so no mean. Read the data first.");
+    ChannelStatistics result;
+    auto const count = static_cast<double>(count_);
+    for (Sums const& sum : sums_) {
+      double const mean = static_cast<double>(sum.values) / count;
+      double const variance = static_cast<double>(sum.squares) / count - mean * mean;
+      result.mean.push_back(mean / 255);
+      result.std.push_back(variance > 0 ? std::sqrt(variance) / 255 : 0);
+    }
+    return result;
+  }
+
+ private:
+  struct Sums {
+    std::uint64_t values = 0, squares = 0;
+  };
+  std::vector<Sums> sums_;
+  std::size_t count_ = 0;
+};
+
 /// Precision: sums are exact integers; the result is rounded in double.
 inline ChannelStatistics channel_statistics(ImageDataset const& data) {
   validate(data);
-  if (data.size() == 0) throw Error("image data set: no images, so no mean. Read the data first.");
-  auto const channels = static_cast<std::size_t>(data.channels);
-  ChannelStatistics result{std::vector<double>(channels), std::vector<double>(channels)};
-  for (std::size_t c = 0; c < channels; ++c) {
-    std::uint64_t sum = 0, squares = 0;
-    for (std::size_t i = c; i < data.images.size(); i += channels) {
-      std::uint64_t const value = data.images[i];
-      sum += value;
-      squares += value * value;
-    }
-    double const count = static_cast<double>(data.images.size() / channels);
-    double const mean = static_cast<double>(sum) / count;
-    double const variance = static_cast<double>(squares) / count - mean * mean;
-    result.mean[c] = mean / 255;
-    result.std[c] = variance > 0 ? std::sqrt(variance) / 255 : 0;
-  }
-  return result;
+  ChannelSums sums(data.channels);
+  sums.add(data.images);
+  return sums.statistics();
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI

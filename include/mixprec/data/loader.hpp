@@ -1,15 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Batches for training: shuffled, augmented and normalised ahead of the consumer. What a batch holds is a function of
-// (seed, epoch, image index), not of timing, batch size or the number of threads.
+// Batches for training classifiers: shuffled, augmented and normalised ahead of the consumer. What a batch holds is a
+// function of (seed, epoch, image index), not of timing, batch size or the number of threads.
 #pragma once
 
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
-#include <memory>
-#include <mutex>
-#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -17,16 +13,10 @@
 
 #include <mixprec/data/counter_random.hpp>
 #include <mixprec/data/dataset.hpp>
-#include <mixprec/data/prefetcher.hpp>
+#include <mixprec/data/epoch_loader.hpp>
+#include <mixprec/data/normalizer.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
-
-/// One batch in host memory.
-struct HostBatch {
-  std::vector<float> images;         ///< (count, height, width, channels), dense: N,C,H,W in logical order
-  std::vector<std::int32_t> labels;  ///< (count)
-  std::int64_t count = 0;
-};
 
 struct LoaderOptions {
   int batch_size = 128;
@@ -39,181 +29,58 @@ struct LoaderOptions {
   int prefetch = 3;                      ///< batches prepared ahead
 };
 
-/// Hands out a data set in batches, epoch by epoch: `for (HostBatch const& batch : loader.epoch(e))`.
-/// A batch is valid until the loop asks for the next one. Nothing is allocated per batch after the first epoch's first
-/// few. The data set must outlive the loader, unchanged; the loader must outlive its epochs.
-class Loader {
-  // What an epoch needs to run, kept for the next epoch.
-  struct Workspace {
-    std::vector<HostBatch> slots;
-    std::vector<std::uint32_t> order;
-  };
+namespace detail {
 
-  // Holds a workspace, ready for one epoch, and gives it back.
-  class Lease {
-   public:
-    Lease(Loader& loader, std::int64_t epoch) : loader_(loader), workspace_(loader.take_workspace()) {
-      loader.prepare(*workspace_, epoch);
-    }
-    Lease(Lease const&) = delete;
-    Lease& operator=(Lease const&) = delete;
-    ~Lease() {
-      std::lock_guard const lock(loader_.mutex_);
-      loader_.idle_.push_back(std::move(workspace_));
-    }
-    Workspace* operator->() { return workspace_.get(); }
-
-   private:
-    Loader& loader_;
-    std::unique_ptr<Workspace> workspace_;
-  };
-
-  struct Fill {
-    Loader const* loader;
-    std::span<std::uint32_t const> order;
-    std::int64_t epoch;
-    void operator()(HostBatch& batch, std::int64_t index) const { loader->fill(batch, order, epoch, index); }
-  };
-
+/// Makes batches of an ImageDataset.
+class ImageFill {
  public:
-  /// One pass over the data: an input range, to be walked once. Its thread starts with it and ends with it, wherever
-  /// the loop was left. Errors of the thread are thrown by begin() and ++.
-  class Epoch {
-   public:
-    class Iterator {
-     public:
-      using value_type = HostBatch;
-      using difference_type = std::ptrdiff_t;
-      using iterator_concept = std::input_iterator_tag;
-
-      HostBatch const& operator*() const { return *batch_; }
-      HostBatch const* operator->() const { return batch_; }
-      Iterator& operator++() {
-        batch_ = epoch_->prefetcher_.next();
-        return *this;
-      }
-      void operator++(int) { ++*this; }
-      bool operator==(std::default_sentinel_t) const { return batch_ == nullptr; }
-
-     private:
-      friend Epoch;
-      explicit Iterator(Epoch* epoch) : epoch_(epoch) { ++*this; }
-      Epoch* epoch_;
-      HostBatch const* batch_ = nullptr;
-    };
-
-    Iterator begin() { return Iterator(this); }
-    std::default_sentinel_t end() const { return {}; }
-
-   private:
-    friend Loader;
-    Epoch(Loader& loader, std::int64_t number)
-        : lease_(loader, number),
-          prefetcher_(lease_->slots, loader.batches_per_epoch(), {&loader, lease_->order, number}) {}
-
-    Lease lease_;
-    Prefetcher<HostBatch, Fill> prefetcher_;  // last: its thread ends before the workspace goes back
-  };
-
-  /// Errors: an inconsistent or empty data set; options out of range, with their values.
-  Loader(ImageDataset const& data, LoaderOptions options) : data_(data), options_(std::move(options)) {
-    validate(data);
-    auto const refuse = [](std::string const& what, auto value, char const* remedy) {
-      throw Error("loader: " + what + " is " + std::to_string(value) + ". " + remedy + ".");
-    };
-    if (data.size() == 0) throw Error("loader: the data set is empty. Read the data first.");
-    if (data.size() > 0xffffffff) refuse("the number of images", data.size(), "At most 4294967295 fit");
-    if (options_.batch_size < 1) refuse("batch_size", options_.batch_size, "Give 1 or more");
-    if (options_.crop_padding < 0 || options_.crop_padding >= std::min(data.height, data.width)) {
-      refuse("crop_padding", options_.crop_padding, "Give 0 or more, and less than the images' height and width");
-    }
-    if (options_.prefetch < 1) refuse("prefetch", options_.prefetch, "Give 1 or more; 2 to 4 are usual");
-    if (options_.drop_last && data.size() < options_.batch_size) {
-      throw Error("loader: drop_last with " + std::to_string(data.size()) + " images and batch_size " +
-                  std::to_string(options_.batch_size) + " leaves no batch. Give a smaller batch_size.");
-    }
-    ChannelStatistics& statistics = options_.normalization;
-    if (statistics.mean.empty() && statistics.std.empty()) statistics = channel_statistics(data);
-    auto const channels = static_cast<std::size_t>(data.channels);
-    if (statistics.mean.size() != channels || statistics.std.size() != channels) {
-      throw Error("loader: normalization has " + std::to_string(statistics.mean.size()) + " means and " +
-                  std::to_string(statistics.std.size()) + " deviations for " + std::to_string(channels) +
-                  " channels. Give one of each for every channel.");
-    }
-    black_.assign(channels, 0);
-    for (std::size_t c = 0; c < channels; ++c) {
-      if (!(statistics.std[c] > 0)) refuse("normalization.std", statistics.std[c], "It must be positive");
-      for (int x = 0; x < 256; ++x) {
-        normalized_.push_back(static_cast<float>((x / 255.0 - statistics.mean[c]) / statistics.std[c]));
-      }
-    }
+  ImageFill(ImageDataset const& data, LoaderOptions options)
+      : data_(&data),
+        options_(completed(data, std::move(options))),
+        normalized_(options_.normalization, data.channels) {
+    black_.assign(static_cast<std::size_t>(data.channels), 0);
   }
-  Loader(ImageDataset&&, LoaderOptions) = delete;  // the data set would be gone before the first batch
-  Loader(Loader const&) = delete;
-  Loader& operator=(Loader const&) = delete;
 
-  ImageDataset const& dataset() const { return data_; }
-  /// The options in force, with the normalization that is used.
+  std::int64_t size() const { return data_->size(); }
+  ImageDataset const& dataset() const { return *data_; }
   LoaderOptions const& options() const { return options_; }
 
-  std::int64_t batches_per_epoch() const {
-    std::int64_t const extra = options_.drop_last ? 0 : options_.batch_size - 1;
-    return (data_.size() + extra) / options_.batch_size;
+  void operator()(HostBatch& batch, std::span<std::uint32_t const> indices, std::int64_t epoch) const {
+    batch.count = static_cast<std::int64_t>(indices.size());
+    batch.height = data_->height;
+    batch.width = data_->width;
+    batch.images.resize(indices.size() * data_->image_bytes());
+    batch.labels.resize(indices.size());
+    for (std::size_t i = 0; i < indices.size(); ++i) {
+      batch.labels[i] = data_->labels[indices[i]];
+      copy_image(batch.images.data() + i * data_->image_bytes(), indices[i], epoch);
+    }
   }
-
-  /// Starts preparing epoch `number`. Several epochs may be under way at once, each with its own thread.
-  Epoch epoch(std::int64_t number) { return Epoch(*this, number); }
 
  private:
-  // What a random sequence is for, so that the order of an epoch and the crop of an image never share one.
-  static constexpr std::uint64_t for_order = ~std::uint64_t{0};
-
-  std::unique_ptr<Workspace> take_workspace() {
-    std::lock_guard const lock(mutex_);
-    if (idle_.empty()) {
-      // A place in the list now, so that giving back cannot fail.
-      idle_.reserve(++workspaces_);
-      return std::make_unique<Workspace>();
+  // The options with the data set's own statistics where none are given.
+  static LoaderOptions completed(ImageDataset const& data, LoaderOptions options) {
+    validate(data);
+    if (data.size() == 0) throw Error("loader: the data set is empty. Read the data first.");
+    if (options.crop_padding < 0 || options.crop_padding >= std::min(data.height, data.width)) {
+      throw Error("loader: crop_padding is " + std::to_string(options.crop_padding) +
+                  ". Give 0 or more, and less than the images' height and width.");
     }
-    std::unique_ptr<Workspace> workspace = std::move(idle_.back());
-    idle_.pop_back();
-    return workspace;
-  }
-
-  void prepare(Workspace& workspace, std::int64_t epoch) const {
-    workspace.slots.resize(static_cast<std::size_t>(options_.prefetch) + 1);
-    auto& order = workspace.order;
-    order.resize(data_.labels.size());
-    std::iota(order.begin(), order.end(), std::uint32_t{0});
-    if (options_.shuffle) {
-      CounterRandom random(options_.seed, static_cast<std::uint64_t>(epoch), for_order);
-      for (std::size_t left = order.size(); left > 1; --left) std::swap(order[left - 1], order[random.below(left)]);
-    }
-  }
-
-  void fill(HostBatch& batch, std::span<std::uint32_t const> order, std::int64_t epoch, std::int64_t index) const {
-    auto const batch_size = static_cast<std::size_t>(options_.batch_size);
-    auto const mine = order.subspan(static_cast<std::size_t>(index) * batch_size);
-    std::size_t const count = std::min(batch_size, mine.size());
-    batch.count = static_cast<std::int64_t>(count);
-    batch.images.resize(count * data_.image_bytes());
-    batch.labels.resize(count);
-    for (std::size_t i = 0; i < count; ++i) {
-      batch.labels[i] = data_.labels[mine[i]];
-      copy_image(batch.images.data() + i * data_.image_bytes(), mine[i], epoch);
-    }
+    ChannelStatistics& statistics = options.normalization;
+    if (statistics.mean.empty() && statistics.std.empty()) statistics = channel_statistics(data);
+    return options;
   }
 
   // Writes image `index`, shifted, mirrored and normalised.
   void copy_image(float* out, std::uint32_t index, std::int64_t epoch) const {
-    int const height = data_.height, width = data_.width, channels = data_.channels, padding = options_.crop_padding;
+    int const height = data_->height, width = data_->width, channels = data_->channels, padding = options_.crop_padding;
     CounterRandom random(options_.seed, static_cast<std::uint64_t>(epoch), index);
     int const down = padding > 0 ? random.between(-padding, padding) : 0;
     int const right = padding > 0 ? random.between(-padding, padding) : 0;
     bool const mirrored = options_.horizontal_flip && random.below(2) == 1;
-    std::uint8_t const* const image = data_.images.data() + std::size_t{index} * data_.image_bytes();
+    std::uint8_t const* const image = data_->images.data() + std::size_t{index} * data_->image_bytes();
     auto const write_pixel = [&](std::uint8_t const* pixel) {
-      for (int c = 0; c < channels; ++c) *out++ = normalized_[static_cast<std::size_t>(256 * c + pixel[c])];
+      for (int c = 0; c < channels; ++c) *out++ = normalized_(pixel[c], c);
     };
     for (int row = 0; row < height; ++row) {
       int const from_row = row + down;
@@ -227,13 +94,32 @@ class Loader {
     }
   }
 
-  ImageDataset const& data_;
+  ImageDataset const* data_;
   LoaderOptions options_;
+  Normalizer normalized_;
   std::vector<std::uint8_t> black_;  // one pixel
-  std::vector<float> normalized_;    // (channels, 256): every pixel value after normalisation
-  std::mutex mutex_;
-  std::vector<std::unique_ptr<Workspace>> idle_;  // guarded by mutex_
-  std::size_t workspaces_ = 0;                    // guarded by mutex_
+};
+
+}  // namespace detail
+
+/// Hands out an ImageDataset in batches, epoch by epoch: `for (HostBatch const& batch : loader.epoch(e))`.
+/// A batch is valid until the loop asks for the next one. Nothing is allocated per batch after the first epoch's first
+/// few. The data set must outlive the loader, unchanged; the loader must outlive its epochs.
+class Loader : public EpochLoader<detail::ImageFill> {
+ public:
+  /// Errors: an inconsistent or empty data set; options out of range, with their values.
+  Loader(ImageDataset const& data, LoaderOptions options)
+      : EpochLoader<detail::ImageFill>({.batch_size = options.batch_size,
+                                        .shuffle = options.shuffle,
+                                        .drop_last = options.drop_last,
+                                        .seed = options.seed,
+                                        .prefetch = options.prefetch},
+                                       detail::ImageFill(data, options)) {}
+  Loader(ImageDataset&&, LoaderOptions) = delete;  // the data set would be gone before the first batch
+
+  ImageDataset const& dataset() const { return fill().dataset(); }
+  /// The options in force, with the normalization that is used.
+  LoaderOptions const& options() const { return fill().options(); }
 };
 
 }  // namespace mixprec::inline MIXPREC_ABI
