@@ -96,6 +96,27 @@ function(mixprec_find_data)
   set(MIXPREC_HAS_DATA ON PARENT_SCOPE)
 endfunction()
 
+# mixprec::images: what the readers of PNG and JPEG files need beyond mixprec::data (png.hpp, jpeg.hpp, image_file.hpp and
+# segmentation_list.hpp of data/). After mixprec_find_data.
+function(mixprec_find_images)
+  mixprec_return_unless_wanted(IMAGES)
+  if(NOT MIXPREC_HAS_DATA)
+    mixprec_missing(IMAGES "zlib (Debian: zlib1g-dev)")
+    return()
+  endif()
+  find_package(PNG QUIET)
+  find_package(JPEG QUIET)
+  if(NOT TARGET PNG::PNG OR NOT TARGET JPEG::JPEG)
+    mixprec_missing(IMAGES "libpng or libjpeg (Debian: libpng-dev libjpeg-dev)")
+    return()
+  endif()
+  if(NOT TARGET mixprec::images)
+    add_library(mixprec::images INTERFACE IMPORTED GLOBAL)
+    target_link_libraries(mixprec::images INTERFACE mixprec::data PNG::PNG JPEG::JPEG)
+  endif()
+  set(MIXPREC_HAS_IMAGES ON PARENT_SCOPE)
+endfunction()
+
 # mixprec::cuda: the CUDA runtime, cuBLASLt and cuDNN. Sources that include <mixprec/cuda.hpp> are compiled by nvcc.
 function(mixprec_find_cuda)
   mixprec_return_unless_wanted(CUDA)

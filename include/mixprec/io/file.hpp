@@ -17,6 +17,7 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include <mixprec/error.hpp>
 
@@ -83,6 +84,19 @@ class InputFile {
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
 };
+
+/// All bytes of a regular file; memory and time are bounded by `limit`, in bytes.
+/// Errors: those of InputFile; a larger file; one that shrinks while it is read.
+inline std::vector<std::byte> read_whole_file(std::string const& path, std::string const& format, std::uint64_t limit) {
+  InputFile file(path, format);
+  if (file.size() > limit) {
+    file.fail("holds " + std::to_string(file.size()) + " bytes, more than the " + std::to_string(limit) + " allowed",
+              "Check that it is the right file");
+  }
+  std::vector<std::byte> bytes(static_cast<std::size_t>(file.size()));
+  if (file.read(bytes) != bytes.size()) file.fail("became shorter while it was read", "Read it again");
+  return bytes;
+}
 
 /// A file that is written beside its final name and takes that name in `commit`, so that a reader, a full disk or a
 /// killed process never meets half of it. Without `commit` the destructor removes what was written.
