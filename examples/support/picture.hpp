@@ -2,8 +2,6 @@
 // A picture in memory with the few things that charts are drawn from, and its PNG file.
 #pragma once
 
-#include <png.h>
-
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -11,10 +9,8 @@
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include <mixprec/error.hpp>
-#include <mixprec/io/file.hpp>
+#include <mixprec/data/png.hpp>
 
 #include "font.hpp"
 
@@ -29,16 +25,16 @@ inline constexpr Colour white{255, 255, 255}, ink{40, 40, 48}, grey{120, 120, 13
 /// RGB pixels, row by row from the top left; what is drawn outside is cut off.
 class Picture {
  public:
-  Picture(int width, int height) : width_(width), height_(height) {
-    pixels_.assign(static_cast<std::size_t>(width) * static_cast<std::size_t>(height) * 3, 255);
+  Picture(int width, int height) : image_{height, width, 3, {}} {
+    image_.pixels.assign(3 * image_.extent().pixels(), 255);
   }
-  int width() const { return width_; }
-  int height() const { return height_; }
+  int width() const { return image_.width; }
+  int height() const { return image_.height; }
 
   void set(int x, int y, Colour colour) {
-    if (x < 0 || y < 0 || x >= width_ || y >= height_) return;
-    std::uint8_t* const pixel =
-        &pixels_[(static_cast<std::size_t>(y) * static_cast<std::size_t>(width_) + static_cast<std::size_t>(x)) * 3];
+    if (x < 0 || y < 0 || x >= width() || y >= height()) return;
+    std::uint8_t* const pixel = &image_.pixels[3 * (static_cast<std::size_t>(y) * static_cast<std::size_t>(width()) +
+                                                    static_cast<std::size_t>(x))];
     pixel[0] = colour.red, pixel[1] = colour.green, pixel[2] = colour.blue;
   }
   void fill(int x, int y, int width, int height, Colour colour) {
@@ -82,28 +78,10 @@ class Picture {
   }
 
   /// Writes the file whole or not at all. Errors: Error that names the file.
-  void write_png(std::string const& path) const {
-    png_image header{};
-    header.version = PNG_IMAGE_VERSION;
-    header.width = static_cast<png_uint_32>(width_);
-    header.height = static_cast<png_uint_32>(height_);
-    header.format = PNG_FORMAT_RGB;
-    png_alloc_size_t size = 0;
-    std::vector<std::byte> file;
-    bool good = png_image_write_to_memory(&header, nullptr, &size, 0, pixels_.data(), 0, nullptr) != 0;
-    if (good) {
-      file.resize(size);
-      good = png_image_write_to_memory(&header, file.data(), &size, 0, pixels_.data(), 0, nullptr) != 0;
-    }
-    if (!good) throw mixprec::Error("PNG file '" + path + "': libpng: " + header.message + ". Check the free memory.");
-    mixprec::AtomicFile out(path, "PNG");
-    out.write(std::span(file).first(size));
-    out.commit();
-  }
+  void write_png(std::string const& path) const { mixprec::write_png(path, image_); }
 
  private:
-  int width_, height_;
-  std::vector<std::uint8_t> pixels_;
+  mixprec::Image image_;
 };
 
 }  // namespace quickstart
