@@ -47,19 +47,22 @@ __global__ void __launch_bounds__(NarrowWgrad<T, C, K>::threads, 1)
   int const s = warp % 3, first_c = warp / 3 % (C / Plan::tile_c) * Plan::tile_c;
   int const first_k = warp / 3 / (C / Plan::tile_c) * Plan::tile_k;
 
-  int const index = static_cast<int>(blockIdx.x) * Plan::walkers + walker;
-  int const strip = index % shape.strips, range = index / shape.strips;
-  std::int64_t const rows = std::int64_t{shape.images} * shape.p;
-  bool const busy = range < shape.ranges;
-  int const begin = busy ? static_cast<int>(rows * range / shape.ranges) : 0;
-  int const end = busy ? static_cast<int>(rows * (range + 1) / shape.ranges) : 0;
+  int const first_index = static_cast<int>(blockIdx.x) * Plan::walkers, index = first_index + walker;
+  int const strip = index % shape.strips;
+  auto const walk_of = [&](int of) {
+    int const range = of / shape.strips;
+    std::int64_t const rows = std::int64_t{shape.images} * shape.p;
+    if (range >= shape.ranges) return RowWalk(0, 0, shape.p);
+    return RowWalk(static_cast<int>(rows * range / shape.ranges), static_cast<int>(rows * (range + 1) / shape.ranges),
+                   shape.p);
+  };
 
   SharedAddress const ring =
       shared_address(dynamic_shared<unsigned char>()) + static_cast<SharedAddress>(walker * slots) * slot_bytes;
   int const first_column = strip * narrow_columns;
   typename Plan::CopyX const copy_x(thread, ring, x, first_column - shape.padding, shape.w);
   typename Plan::CopyDy const copy_dy(thread, ring + Plan::CopyX::bytes, dy, first_column, shape.q);
-  RowWalk ahead(begin, end, shape.p);
+  RowWalk ahead = walk_of(index);
   auto const start_copies = [&](std::uint32_t offset) {
     int const h = ahead.row + 2 - shape.padding;
     bool const more = ahead.left > 0;
@@ -83,7 +86,8 @@ __global__ void __launch_bounds__(NarrowWgrad<T, C, K>::threads, 1)
 
   float sums[3][tiles_k][2 * tiles_c][4] = {};
   std::uint32_t x_rows[3][tiles_c][4];
-  RowWalk walk(begin, end, shape.p);
+  RowWalk walk = walk_of(index);
+  int const steps = walk.left;
   for (std::uint32_t to = 0; to < last_slot; to += slot_bytes) start_copies(to);
   std::uint32_t slot = 0, behind = last_slot;  // offsets of the row at hand, and of the row before
   while (walk.left > 0) {
@@ -116,6 +120,16 @@ __global__ void __launch_bounds__(NarrowWgrad<T, C, K>::threads, 1)
       slot = slot == last_slot ? 0 : slot + slot_bytes;
     }
   }
+
+  // Walkers that are done early pass the others' barriers too: compute-sanitizer numbers a block's barriers whatever
+  // their names, and would call the exchange below a race.
+  int most = steps;
+#pragma unroll
+  for (int of = 0; of < Plan::walkers; ++of) {
+    int const left = walk_of(first_index + of).left;
+    most = left > most ? left : most;
+  }
+  for (int step = steps; step < most; ++step) named_barrier(1 + walker, Plan::walker_threads);
 
   // The walkers' sums meet in shared memory, and leave for global memory in dw's order.
   wait_copies<0>();
