@@ -8,9 +8,10 @@ namespace mixprec::inline MIXPREC_ABI {
 
 namespace ops {
 
-/// Shapes: logits (N,V), labels (N) -> (). The mean over labels that are not ignored of -log softmax(logits)[label],
-/// weighted by class where weights are given (torch.nn.functional.cross_entropy). Precision: float arithmetic, sums and
-/// result; half logits are converted in registers. Backward: keeps the logits and one float a row.
+/// Shapes: logits (N,V), labels (N), or logits (N,V,H,W), labels (N,H,W) -> (). The mean over labels that are not
+/// ignored of -log softmax(logits)[label], weighted by class where weights are given
+/// (torch.nn.functional.cross_entropy). Precision: float arithmetic, sums and result; half logits are converted in
+/// registers. Backward: keeps the logits and one float a row.
 template <class Labels, class Weights>
 struct CrossEntropy : OpBase {
   using precision = Fp32Op;
@@ -24,31 +25,49 @@ struct CrossEntropy : OpBase {
 
   constexpr Shaped<0> shape(Shape<2> logits) const {
     if (labels.shape()[0] != logits[0]) return {"labels and rows of logits", logits[0], labels.shape()[0]};
-    if (class_weights.shape()[0] != 0 && class_weights.shape()[0] != logits[1])
-      return {"class weights and classes", logits[1], class_weights.shape()[0]};
-    return Shape<0>{};
+    return weights_fit(logits[1]);
   }
-  constexpr double flops(Shape<0>, Shape<2> logits) const { return 5.0 * static_cast<double>(logits.size()); }
-  template <class T>
-  constexpr auto saved(auto& session, unsigned, Shape<2> logits) const {
-    return std::tuple{session.template allocate<T>(Shape{logits[0]}),
+  constexpr Shaped<0> shape(Shape<4> logits) const {
+    for (int axis = 0; axis < 3; ++axis) {
+      std::int64_t const wanted = logits[axis == 0 ? 0 : axis + 1];
+      if (labels.shape()[axis] != wanted) return {"extents of labels and logits", wanted, labels.shape()[axis]};
+    }
+    return weights_fit(logits[1]);
+  }
+  template <int Rank>
+  constexpr double flops(Shape<0>, Shape<Rank> logits) const {
+    return 5.0 * static_cast<double>(logits.size());
+  }
+  template <class T, int Rank>
+  constexpr auto saved(auto& session, unsigned, Shape<Rank> logits) const {
+    return std::tuple{session.template allocate<T>(Shape{rows(logits)}),
                       session.template allocate<T>(Shape{1})};  // lse, total
   }
   constexpr Keeps keeps(unsigned) const { return {.operands = 1}; }
   void forward(auto& session, auto& y, auto& saved, auto const& logits) const {
     auto const& [lse, total] = saved;
-    cross_entropy_forward(session.stream(), logits.shape()[0], logits.shape()[1], logits.data(), labels.data(),
+    cross_entropy_forward(session.stream(), rows(logits.shape()), logits.shape()[1], logits.data(), labels.data(),
                           weights(), ignore_index, lse.data(), total.data(), y.data());
   }
   void backward(auto& session, auto const& context, auto& gradients) const {
     auto const& logits = std::get<0>(context.operands);
     auto const& [lse, total] = context.saved;
-    cross_entropy_backward(session.stream(), logits.shape()[0], logits.shape()[1], logits.data(), labels.data(),
+    cross_entropy_backward(session.stream(), rows(logits.shape()), logits.shape()[1], logits.data(), labels.data(),
                            weights(), ignore_index, lse.data(), total.data(), context.gradient.data(),
                            std::get<0>(gradients).data());
   }
 
  private:
+  constexpr Shaped<0> weights_fit(std::int64_t classes) const {
+    if (class_weights.shape()[0] != 0 && class_weights.shape()[0] != classes)
+      return {"class weights and classes", classes, class_weights.shape()[0]};
+    return Shape<0>{};
+  }
+  // Images are NHWC in memory: their pixels are the rows of a matrix.
+  template <int Rank>
+  static constexpr std::int64_t rows(Shape<Rank> logits) {
+    return Rank == 2 ? logits[0] : logits[0] * logits[2] * logits[3];
+  }
   float const* weights() const { return class_weights.data(); }
 };
 
@@ -95,7 +114,20 @@ struct CrossEntropyOptions {
 template <any_value X>
 constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::int32_t, 1> const& labels,
                              CrossEntropyOptions<typename X::backend> const& options = {}) {
+  static_assert(X::rank == 2,
+                "mixprec: cross_entropy: one label a row needs logits of shape (N,V). For logits of shape (N,V,H,W), "
+                "give labels of shape (N,H,W).");
   using Op = ops::CrossEntropy<Tensor<typename X::backend, std::int32_t, 1>, Tensor<typename X::backend, float, 1>>;
+  return apply(Op{{}, labels, options.weight, options.ignore_index}, logits.place(), logits);
+}
+
+/// The same for every pixel: logits (N,V,H,W), labels (N,H,W). `cross_entropy(resize(logits, size), labels)` is one op
+/// that stores no resized logits (ops/resize_cross_entropy.hpp).
+template <any_value X>
+constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::int32_t, 3> const& labels,
+                             CrossEntropyOptions<typename X::backend> const& options = {}) {
+  static_assert(X::rank == 4, "mixprec: cross_entropy: labels of shape (N,H,W) need logits of shape (N,V,H,W).");
+  using Op = ops::CrossEntropy<Tensor<typename X::backend, std::int32_t, 3>, Tensor<typename X::backend, float, 1>>;
   return apply(Op{{}, labels, options.weight, options.ignore_index}, logits.place(), logits);
 }
 
