@@ -8,6 +8,7 @@
 #include <mixprec/nn/recompute.hpp>
 #include <mixprec/ops/loss.hpp>
 #include <mixprec/ops/reduce.hpp>
+#include <mixprec/ops/resize_argmax.hpp>
 #include <mixprec/plan/plan.hpp>
 #include <mixprec/train/eager.hpp>
 #include <mixprec/train/model.hpp>

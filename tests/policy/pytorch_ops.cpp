@@ -7,6 +7,7 @@
 #include <mixprec/ops/concat.hpp>
 #include <mixprec/ops/loss.hpp>
 #include <mixprec/ops/reduce.hpp>
+#include <mixprec/ops/resize.hpp>
 #include <policy/classes.hpp>
 
 using namespace mixprec;
@@ -32,7 +33,7 @@ template <class... Op>
 constexpr bool as_input = (returns<Op>(f16, f32, f64) && ...);
 
 static_assert(lower_precision<ops::Matmul, ops::Linear, ops::Conv2d>);
-static_assert(in_float<ops::Softmax, ops::LogSoftmax, CrossEntropy, ops::MseLoss, ops::Sum>);
+static_assert(in_float<ops::Softmax, ops::LogSoftmax, CrossEntropy, ops::MseLoss, ops::Sum, ops::Resize>);
 static_assert(as_input<ops::Mean, ops::Relu, ops::Add, ops::Mul, ops::MaxPool2d, ops::AvgPool2d, ops::GlobalAvgPool2d,
                        ops::Flatten, ops::Unflatten, ops::Permute<4>, ops::Dropout, ops::BatchNorm<false, false>>);
 

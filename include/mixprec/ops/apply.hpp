@@ -36,7 +36,7 @@ struct OpBase {
   static constexpr bool folds_casts = true;
   /// Parameters are read as they are stored (batch norm), not as the op's operands.
   static constexpr bool float_parameters = false;
-  /// An Fp32Op whose result Amp stores in the operand's dtype: for ops like resize and layer norm; no op here yet.
+  /// An Fp32Op whose result Amp stores in the operand's dtype (resize).
   static constexpr bool stores_operand = false;
   /// The result is stored in the accumulator's dtype whatever the policy says: the losses, whose kernels sum in it.
   static constexpr bool stores_accumulator = false;

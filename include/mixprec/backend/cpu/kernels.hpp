@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mixprec/backend/cpu/adaptive_pool.hpp>
+#include <mixprec/backend/cpu/argmax.hpp>
 #include <mixprec/backend/cpu/batch_norm.hpp>
 #include <mixprec/backend/cpu/capability.hpp>
 #include <mixprec/backend/cpu/concat.hpp>
@@ -15,4 +16,5 @@
 #include <mixprec/backend/cpu/pool.hpp>
 #include <mixprec/backend/cpu/reduce.hpp>
 #include <mixprec/backend/cpu/relu.hpp>
+#include <mixprec/backend/cpu/resize.hpp>
 #include <mixprec/backend/cpu/softmax.hpp>

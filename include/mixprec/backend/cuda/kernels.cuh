@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mixprec/backend/cuda/adaptive_pool.cuh>
+#include <mixprec/backend/cuda/argmax.cuh>
 #include <mixprec/backend/cuda/batch_norm.cuh>
 #include <mixprec/backend/cuda/concat.cuh>
 #include <mixprec/backend/cuda/conv2d.hpp>
@@ -15,4 +16,5 @@
 #include <mixprec/backend/cuda/pool.cuh>
 #include <mixprec/backend/cuda/reduce.cuh>
 #include <mixprec/backend/cuda/relu.cuh>
+#include <mixprec/backend/cuda/resize.cuh>
 #include <mixprec/backend/cuda/softmax.cuh>

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// Bilinear resize over NHWC tensors; the backward pass gathers, so that sums have one order.
+#pragma once
+
+#include <mixprec/backend/cuda/pool.cuh>
+#include <mixprec/backend/resize_geometry.hpp>
+
+namespace mixprec::inline MIXPREC_ABI::cuda {
+
+namespace detail {
+
+/// Between a and b. Every kernel that interpolates rounds in this one way: first along the columns, then the rows.
+__device__ inline float lerp(float a, float b, float fraction) { return fmaf(fraction, b - a, a); }
+
+template <int W, class X, class Y>
+__global__ void resize_forward_kernel(std::int64_t elements, ResizeGeometry g, X const* x, Y* y) {
+  std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (item * W >= elements) return;
+  PixelVector const at = pixel_vector<W>(item, g.rows.out, g.columns.out, g.c);
+  ResizeAxis::Tap const vertical = g.rows.tap(at.row), horizontal = g.columns.tap(at.column);
+  float const down = g.rows.template fraction<float>(vertical.rest);
+  float const right = g.columns.template fraction<float>(horizontal.rest);
+  X const* const image = x + at.image * g.rows.in * g.columns.in * g.c + at.channel;
+  Vector<X, W> const a = load<W>(image + (vertical.low * g.columns.in + horizontal.low) * g.c);
+  Vector<X, W> const b = load<W>(image + (vertical.low * g.columns.in + horizontal.high) * g.c);
+  Vector<X, W> const c = load<W>(image + (vertical.high * g.columns.in + horizontal.low) * g.c);
+  Vector<X, W> const d = load<W>(image + (vertical.high * g.columns.in + horizontal.high) * g.c);
+  Vector<Y, W> out;
+#pragma unroll
+  for (int j = 0; j < W; ++j) {
+    float const top = lerp(convert<float>(a.element[j]), convert<float>(b.element[j]), right);
+    float const bottom = lerp(convert<float>(c.element[j]), convert<float>(d.element[j]), right);
+    out.element[j] = convert<Y>(lerp(top, bottom, down));
+  }
+  store<W>(y + item * W, out);
+}
+
+template <int W, class Y, class X>
+__global__ void resize_backward_kernel(std::int64_t elements, ResizeGeometry g, Y const* dy, X* dx) {
+  std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+  if (item * W >= elements) return;
+  PixelVector const at = pixel_vector<W>(item, g.rows.in, g.columns.in, g.c);
+  int const top = static_cast<int>(g.rows.begin(at.row - 1)), bottom = static_cast<int>(g.rows.begin(at.row + 1));
+  int const left = static_cast<int>(g.columns.begin(at.column - 1));
+  int const right = static_cast<int>(g.columns.begin(at.column + 1));
+  float sum[W] = {};
+  for (int p = top; p < bottom; ++p) {
+    float const vertical = g.rows.template weight<float>(p, at.row);
+    Y const* const line = dy + (at.image * g.rows.out + p) * g.columns.out * g.c + at.channel;
+#pragma unroll 4
+    for (int q = left; q < right; ++q) {
+      float const weight = vertical * g.columns.template weight<float>(q, at.column);
+      Vector<Y, W> const gradient = load<W>(line + q * g.c);
+#pragma unroll
+      for (int j = 0; j < W; ++j) sum[j] = fmaf(weight, convert<float>(gradient.element[j]), sum[j]);
+    }
+  }
+  Vector<X, W> out;
+#pragma unroll
+  for (int j = 0; j < W; ++j) out.element[j] = convert<X>(sum[j]);
+  store<W>(dx + item * W, out);
+}
+
+}  // namespace detail
+
+/// y = x between its pixels. Shapes: x (N,H,W,C), y (N,P,Q,C). Precision: weights and sums in float, one rounding.
+/// Source: torch.nn.functional.interpolate, mode="bilinear", without antialiasing.
+template <floating_dtype X, floating_dtype Y>
+void resize_forward(Stream& stream, ResizeGeometry const& g, X const* x, Y* y) {
+  constexpr int width = detail::vector_width<X, Y>;
+  detail::launch_pixels(stream, "resize_forward", g.outputs(), g.c, width, detail::resize_forward_kernel<1, X, Y>,
+                        detail::resize_forward_kernel<width, X, Y>, g, x, y);
+}
+
+/// dx = for each input the sum of dy over the outputs that it touches, times its weight there; rows first.
+template <floating_dtype Y, floating_dtype X>
+void resize_backward(Stream& stream, ResizeGeometry const& g, Y const* dy, X* dx) {
+  constexpr int width = detail::vector_width<X, Y>;
+  detail::launch_pixels(stream, "resize_backward", g.inputs(), g.c, width, detail::resize_backward_kernel<1, Y, X>,
+                        detail::resize_backward_kernel<width, Y, X>, g, dy, dx);
+}
+
+}  // namespace mixprec::inline MIXPREC_ABI::cuda
