@@ -9,6 +9,7 @@
 #include <mixprec/ops/loss.hpp>
 #include <mixprec/ops/reduce.hpp>
 #include <mixprec/ops/resize_argmax.hpp>
+#include <mixprec/ops/resize_cross_entropy.hpp>
 #include <mixprec/plan/plan.hpp>
 #include <mixprec/train/eager.hpp>
 #include <mixprec/train/model.hpp>

@@ -60,9 +60,9 @@ struct PyTorchAmp : PolicyBase<Low> {
 
 /// Ours: PyTorch's classes, except that an Fp32Op that declares `stores_operand` computes in float and stores its
 /// operand's dtype, which saves the bytes and the cast back. That is for ops that autocast widens though their results
-/// fit the operand's dtype: resize, layer norm and group norm. None of today's ops is one: autocast leaves pooling and
-/// batch norm in their operand's dtype, and softmax, losses and sums stay float here too. So Amp and PyTorchAmp give
-/// today's ops the same dtypes.
+/// fit the operand's dtype: resize, and one day layer norm and group norm. Amp and PyTorchAmp give every other op the
+/// same dtypes: autocast leaves pooling and batch norm in their operand's dtype, and softmax, losses and sums stay
+/// float here too.
 template <class Low = float16>
 struct Amp : PolicyBase<Low> {
   static constexpr char const* name = std::is_same_v<Low, bfloat16> ? "amp-bf16" : "amp-fp16";

@@ -17,4 +17,5 @@
 #include <mixprec/backend/cpu/reduce.hpp>
 #include <mixprec/backend/cpu/relu.hpp>
 #include <mixprec/backend/cpu/resize.hpp>
+#include <mixprec/backend/cpu/resize_cross_entropy.hpp>
 #include <mixprec/backend/cpu/softmax.hpp>

@@ -17,4 +17,5 @@
 #include <mixprec/backend/cuda/reduce.cuh>
 #include <mixprec/backend/cuda/relu.cuh>
 #include <mixprec/backend/cuda/resize.cuh>
+#include <mixprec/backend/cuda/resize_cross_entropy.cuh>
 #include <mixprec/backend/cuda/softmax.cuh>
