@@ -85,8 +85,9 @@ class Step final : public TrainingState<M, Opt, S> {
     int const micro = std::exchange(passes_, 0);
     Runs& runs = run_for<T...>(inputs.shape()...);
     auto const tensors = inputs_of<T...>(runs, inputs.shape()...);
+    auto& stream = model_.stream();
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      (B::copy(model_.stream(), std::get<I>(tensors).data(), inputs.data(), inputs.bytes()), ...);
+      (B::copy(stream, std::get<I>(tensors).data(), inputs.data(), inputs.bytes()), ...);
     }
     (std::index_sequence_for<T...>{});
     take(runs, tensors, micro);
