@@ -26,6 +26,12 @@ constexpr auto branch(Children const& children, X const& x, Join const& join, Re
 
 }  // namespace detail
 
+/// join(results...) with the result of every child of `modules` on `x`, one child behind the other.
+template <class... Branch, any_value X, class Join>
+constexpr auto join_branches(Sequential<Branch...> const& modules, X const& x, Join const& join) {
+  return detail::branch(modules.children, x, join);
+}
+
 /// Every branch on the same input, the results concatenated along channels. Children are named as in Sequential.
 /// Shapes: branch i gives (N,Ci,H,W) or (N,Ci) -> (N,C0+C1+...,H,W) or (N,C0+C1+...).
 template <class... Branch>
@@ -34,8 +40,7 @@ struct Concat : Sequential<Branch...> {
 
   constexpr auto operator()(any_value auto const& x) const {
     auto const& input = mixprec::detail::settled(x);
-    return detail::branch(this->children, input,
-                          [&](auto const&... result) { return concat_at(own_place(*this), result...); });
+    return join_branches(*this, input, [&](auto const&... result) { return concat_at(own_place(*this), result...); });
   }
 };
 
@@ -47,7 +52,7 @@ struct Sum : Sequential<Branch...> {
 
   constexpr auto operator()(any_value auto const& x) const {
     auto const& input = mixprec::detail::settled(x);
-    return detail::branch(this->children, input, [&](auto&&... result) { return total(std::move(result)...); });
+    return join_branches(*this, input, [&](auto&&... result) { return total(std::move(result)...); });
   }
 
  private:

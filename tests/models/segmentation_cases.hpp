@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+// FCN, PSPNet, DeepLabV3 and DeepLabV3+ at a small width: names, plan against run, and that a step learns.
+#pragma once
+
+#include <algorithm>
+
+#include <mixprec/models/deeplabv3plus.hpp>
+
+#include "train/plan_cases.hpp"
+
+namespace mixprec::test {
+
+inline constexpr models::ResNetOptions small_backbone{.width = 8, .deep_stem = true, .output_stride = 8};
+using SmallBackbone = models::ResNetBackbone<18, small_backbone>;
+inline constexpr Shape segmentation_input{2, 3, 64, 48};
+inline constexpr int segmentation_classes = 5;
+
+/// Images, and labels that follow from them: the class is the brightest of five bands of the red channel, 255 where a
+/// pixel is not to count.
+struct SegmentationBatch {
+  std::vector<float> image;
+  std::vector<std::int32_t> label;
+
+  SegmentationBatch() {
+    std::mt19937 generator(5);
+    std::uniform_real_distribution<float> noise(-0.2f, 0.2f);
+    auto const [n, c, h, w] =
+        std::tuple{segmentation_input[0], segmentation_input[1], segmentation_input[2], segmentation_input[3]};
+    for (std::int64_t pixel = 0; pixel < n * h * w; ++pixel) {
+      std::int32_t const kind = static_cast<std::int32_t>(pixel / w % h / 16 + pixel % w / 24) % segmentation_classes;
+      for (std::int64_t channel = 0; channel < c; ++channel)
+        image.push_back(static_cast<float>(kind) * 0.5f - 1.0f + noise(generator));
+      label.push_back(pixel % 13 == 0 ? 255 : kind);
+    }
+  }
+};
+
+/// Rows of a recorded forward pass with both losses against the plan's, then some steps.
+template <class Net, class Policy, class B>
+void check_segmentation() {
+  constexpr auto const& expected = plan<Net, Policy, segmentation_input, PlanOptions{}, models::SegmentationLoss>;
+  SegmentationBatch const batch;
+  HostTensor<float, 4> const images{batch.image.data(), segmentation_input};
+  Shape<3> const label_shape{segmentation_input[0], segmentation_input[2], segmentation_input[3]};
+  HostTensor<std::int32_t, 3> const labels{batch.label.data(), label_shape};
+  {
+    Model<Net, Policy, B> model{1};
+    auto const image = model.template tensor<float>(segmentation_input);
+    auto const label = model.template tensor<std::int32_t>(label_shape);
+    copy_from_host(model.stream(), image, batch.image.data(), batch.image.size());
+    copy_from_host(model.stream(), label, batch.label.data(), batch.label.size());
+    model.session().begin_step();
+    model.session().start_recording();
+    { auto const loss = models::SegmentationLoss{}(model, image, label); }
+    std::vector<PlanRow> const rows = model.session().stop_recording();
+    CHECK_EQ(rows.size(), static_cast<std::size_t>(expected.rows()));
+    for (std::size_t at = 0; at < std::min(rows.size(), static_cast<std::size_t>(expected.rows())); ++at)
+      CHECK_EQ(text_of(rows[at], model.session().path_of(rows[at].place, rows[at].op)),
+               text_of(expected.row[at], std::string(expected.path_of(expected.row[at]).view())));
+  }
+  Model<Net, Policy, B> model{1};
+  Sgd opt{model, {.momentum = 0.9, .weight_decay = 5e-4}};
+  Scaler<StaticScale<128>> const scaler;
+  Step step{model, opt, scaler, Constant{.lr = 0.02}, models::SegmentationLoss{}};
+  step(images, labels);
+  double const first = step.loss();
+  for (int index = 0; index < 25; ++index) step(images, labels);
+  CHECK(first > 1.4 * 1.2);
+  CHECK(step.loss() < 0.6 * first);
+  CHECK(step.result().taken);
+}
+
+template <template <class, int, int> class Segmenter, class B>
+void check_segmenter() {
+  using Net = Segmenter<SmallBackbone, segmentation_classes, 16>;
+  check_segmentation<Net, Fp32, B>();
+  check_segmentation<Net, Amp<bfloat16>, B>();
+}
+
+TEST_CASE("FCN has the plan's rows and learns") { check_segmenter<models::Fcn, TestBackend>(); }
+TEST_CASE("PSPNet has the plan's rows and learns") { check_segmenter<models::PspNet, TestBackend>(); }
+TEST_CASE("DeepLabV3 has the plan's rows and learns") { check_segmenter<models::DeepLabV3, TestBackend>(); }
+TEST_CASE("DeepLabV3+ has the plan's rows and learns") { check_segmenter<models::DeepLabV3Plus, TestBackend>(); }
+
+}  // namespace mixprec::test
