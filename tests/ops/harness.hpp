@@ -214,8 +214,8 @@ inline double tolerance_of(std::vector<PlanRow> const& rows, Case const& setting
   return settings.gain * (roundings + sums * (4 + 2 * std::sqrt(static_cast<double>(settings.terms))));
 }
 
-/// Calls body.operator()<Policy>() for every mixed policy and for float. MIXPREC_TEST_FEWER_POLICIES leaves float and one
-/// mixed policy: where code is compiled and not run, the others cost time alone.
+/// Calls body.operator()<Policy>() for every mixed policy and for float. MIXPREC_TEST_FEWER_POLICIES leaves float and
+/// one mixed policy: where code is compiled and not run, the others cost time alone.
 template <class Body>
 void for_each_policy(Body const& body) {
   auto const one = [&]<class Policy>() {

@@ -83,6 +83,25 @@ TEST_CASE("a small problem is learnt under every policy") {
   });
 }
 
+TEST_CASE(
+    "a step refuses another model's optimizer, another model's values, negative extents, and has no loss before") {
+  auto const values = features(12);
+  auto const labels = kinds(12);
+  Model<Perceptron, Fp32, TestBackend> net{3}, other{4};
+  Sgd opt{net, {}}, opt_of_other{other, {}};
+  Scaler<NoScaler> const scaler;
+  CHECK_THROWS_WITH_AS((Step{net, opt_of_other, scaler, Constant{.lr = 0.1}, Loss{}}),
+                       doctest::Contains("another model"), Error);
+  Step step{net, opt, scaler, Constant{.lr = 0.1}, Loss{}};
+  CHECK(std::isnan(step.loss()));
+  CHECK_THROWS_WITH_AS(step(HostTensor{values.data(), Shape{-1, 6}}, HostTensor{labels.data(), Shape{12}}),
+                       doctest::Contains("-1 elements"), Error);
+  auto const mixes = [&](auto& model, auto const& x, auto const&) { return mse_loss(model(x), other(x)); };
+  Step mixed{net, opt, scaler, Constant{.lr = 0.1}, mixes};
+  CHECK_THROWS_WITH_AS(mixed(HostTensor{values.data(), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}}),
+                       doctest::Contains("belong to two models"), Error);
+}
+
 TEST_CASE("a skipped step changes no parameter, no momentum, no EMA and no schedule, and halves the scale") {
   auto const values = features(12);
   auto const labels = kinds(12);

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <memory>
+#include <string>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -244,6 +245,20 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Operand co
       session, static_cast<decltype(result)&&>(result), slot, Place{place.module, !place.own && place.inside, false});
 }
 
+/// Refuses a gradient that would have to flow into another model's tape.
+template <any_value X, class... More>
+void require_one_model(char const* op, X const& x, More const&... more) {
+  [[maybe_unused]] auto const check = [&](auto const& operand) {
+    if constexpr (any_value<std::remove_cvref_t<decltype(operand)>>) {
+      if (&operand.session() != &x.session() && operand.requires_grad())
+        throw Error(std::string(op) +
+                    ": the operands belong to two models. Give the value of the model that is trained first, and the "
+                    "other one's detached or computed under NoGrad.");
+    }
+  };
+  (check(more), ...);
+}
+
 }  // namespace detail
 
 /// apply() where the caller knows the result's channels.
@@ -251,6 +266,7 @@ template <int Channels, class Op, any_value X, class... More>
 constexpr auto apply_as(Op const& op, Place place, X const& x, More const&... more) {
   constexpr Precision precision = detail::precision_of<Op, X, More...>;
   auto& session = x.session();
+  if constexpr (!std::is_same_v<typename X::backend, Meta>) detail::require_one_model(Op::name, x, more...);
   return detail::run_op<typename X::policy, precision, Channels>(
       session, op, place, detail::prepare<typename X::policy, Op, precision.operand>(session, place, x),
       detail::prepare<typename X::policy, Op, precision.operand>(session, place, more)...);

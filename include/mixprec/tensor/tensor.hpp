@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <utility>  // std::exchange
 #include <vector>
 
@@ -77,9 +78,12 @@ class Tensor {
   explicit operator bool() const { return data_ != nullptr; }
   Storage<B> const& storage() const { return storage_; }
 
-  /// The same memory under another shape of the same size.
+  /// The same memory under another shape of the same size. Errors: Error for another size.
   template <int NewRank>
   Tensor<B, T, NewRank> view(Shape<NewRank> shape) const {
+    if (shape.size() != size())
+      throw Error("view: " + std::to_string(size()) + " elements do not fit a shape of " +
+                  std::to_string(shape.size()) + ". Give a shape of the same size.");
     return {storage_, data_, shape};
   }
 

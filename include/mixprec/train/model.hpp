@@ -2,6 +2,7 @@
 // A network type with memory: parameters on a backend, called on tensors under a policy.
 #pragma once
 
+#include <algorithm>  // std::sort, std::adjacent_find
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -34,6 +35,10 @@ class Model {
     Sink sink{{}, *this};
     nn::number(net_, sink);
     session_.set_paths(std::move(sink.paths));
+    std::vector<std::string> all = names();
+    std::sort(all.begin(), all.end());
+    if (auto const twice = std::adjacent_find(all.begin(), all.end()); twice != all.end())
+      throw Error("the model has two tensors named \"" + *twice + "\". List each member once in MIXPREC_MODULE.");
   }
   explicit Model(std::uint64_t seed) : Model(ModelOptions{.seed = seed}) {}
 

@@ -34,6 +34,7 @@ class Optimizer {
     require_matches(groups_, model_.session().parameters().entries());
   }
 
+  M const& model() const { return model_; }
   Options const& options() const { return options_; }
   bool needs_norm() const { return mixprec::needs_norm(options_); }
 

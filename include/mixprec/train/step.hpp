@@ -5,6 +5,7 @@
 
 #include <cstring>   // std::memcpy
 #include <iterator>  // std::next
+#include <limits>
 #include <list>
 #include <optional>
 #include <string>
@@ -39,7 +40,8 @@ struct StepOptions {
 /// own, and so do training mode and TF32 switched on or off, and other micro-steps. Code that cannot be captured (it
 /// asks the host, or allocates) keeps running eagerly, and graph_note() says why.
 ///
-/// A throw ends the step: what its micro-steps have added up is dropped, and the next batch is a new step's first.
+/// A throw ends the step: what its micro-steps have added up is dropped, and the next batch is a new step's first;
+/// running statistics stay as the forward pass left them.
 template <class M, class Opt, class S, class Loss>
 class Step final : public TrainingState<M, Opt, S> {
   using Base = TrainingState<M, Opt, S>;
@@ -56,6 +58,8 @@ class Step final : public TrainingState<M, Opt, S> {
         options_(options),
         values_(model.stream()),
         last_loss_(model.session().arena(), sizeof(LossType)) {
+    LossType const none = std::numeric_limits<LossType>::quiet_NaN();
+    B::copy_from_host(model.stream(), last_loss_.data(), &none, sizeof(none));
     if (options.accumulate < 1) {
       throw Error("Step: accumulate is " + std::to_string(options.accumulate) + ". Use at least 1.");
     }
@@ -93,7 +97,7 @@ class Step final : public TrainingState<M, Opt, S> {
     take(runs, tensors, micro);
   }
 
-  /// The last batch's loss, unscaled. Sync: waits.
+  /// The last batch's loss, unscaled; NaN before the first. Sync: waits.
   double loss() {
     LossType value{};
     B::copy_to_host(model_.stream(), &value, last_loss_.data(), sizeof(value));
@@ -145,7 +149,12 @@ class Step final : public TrainingState<M, Opt, S> {
     auto const append = [&](DType dtype, auto const& shape) {
       key.push_back(static_cast<std::int64_t>(dtype));
       key.push_back(shape.rank);
-      for (int axis = 0; axis < shape.rank; ++axis) key.push_back(shape[axis]);
+      for (int axis = 0; axis < shape.rank; ++axis) {
+        if (shape[axis] < 0)
+          throw Error("Step: axis " + std::to_string(axis) + " of an input has " + std::to_string(shape[axis]) +
+                      " elements. Give extents of at least 0.");
+        key.push_back(shape[axis]);
+      }
     };
     (append(dtype_of_v<T>, shapes), ...);
     for (Runs& runs : runs_)

@@ -131,6 +131,9 @@ class TrainingState {
         ema_(ema ? EmaSettings(*ema) : EmaSettings{}),
         scaler_state_(model.session().arena(), sizeof(ScalerState)),
         step_state_(model.session().arena(), sizeof(StepState)) {
+    if (&optimizer.model() != &model)
+      throw Error(
+          "the optimizer was built for another model: it would never see this one's gradients. Build it for this one.");
     restore(scaler.initial_state(), initial_step_state(schedule_, ema_));
   }
   ~TrainingState() = default;
