@@ -69,6 +69,27 @@ struct AdaptivePoolGeometry {
   constexpr std::int64_t outputs() const { return n * rows.bins * columns.bins * c; }
 };
 
+/// Adaptive pooling over several grids at once. x: (N,H,W,C), y: (N,bins,C): the bins of the first grid row by row,
+/// then those of the next.
+struct PyramidGeometry {
+  static constexpr int most_grids = 4;
+  std::int64_t n, h, w, c;
+  int grids;
+  int grid[most_grids];
+
+  constexpr MIXPREC_HD int bins() const { return first_bin(grids); }
+  /// How many bins come before those of grid `at`.
+  constexpr MIXPREC_HD int first_bin(int at) const {
+    int bins = 0;
+    for (int before = 0; before < at; ++before) bins += grid[before] * grid[before];
+    return bins;
+  }
+  constexpr MIXPREC_HD AdaptiveAxis rows(int at) const { return {h, grid[at]}; }
+  constexpr MIXPREC_HD AdaptiveAxis columns(int at) const { return {w, grid[at]}; }
+  constexpr std::int64_t inputs() const { return n * h * w * c; }
+  constexpr std::int64_t outputs() const { return n * bins() * c; }
+};
+
 /// What holds a position in a pooling window: a byte up to a kernel of 16, 32 bits above.
 template <class T>
 concept window_index = std::same_as<T, std::uint8_t> || std::same_as<T, std::int32_t>;

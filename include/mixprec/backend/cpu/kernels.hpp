@@ -14,6 +14,7 @@
 #include <mixprec/backend/cpu/loss.hpp>
 #include <mixprec/backend/cpu/matmul.hpp>
 #include <mixprec/backend/cpu/pool.hpp>
+#include <mixprec/backend/cpu/pyramid_pool.hpp>
 #include <mixprec/backend/cpu/reduce.hpp>
 #include <mixprec/backend/cpu/relu.hpp>
 #include <mixprec/backend/cpu/resize.hpp>

@@ -14,6 +14,7 @@
 #include <mixprec/backend/cuda/matmul.hpp>
 #include <mixprec/backend/cuda/optimizer.cuh>
 #include <mixprec/backend/cuda/pool.cuh>
+#include <mixprec/backend/cuda/pyramid_pool.cuh>
 #include <mixprec/backend/cuda/reduce.cuh>
 #include <mixprec/backend/cuda/relu.cuh>
 #include <mixprec/backend/cuda/resize.cuh>
