@@ -241,8 +241,9 @@ MIXPREC_KERNEL_TEST("batch norm's backward finds relu's sign from x as it finds 
       Buffer<TestBackend, float> dweight[2]{{stream, shape.c}, {stream, shape.c}};
       Buffer<TestBackend, float> dbias[2]{{stream, shape.c}, {stream, shape.c}};
       for (int from_x = 0; from_x < 2; ++from_x) {
-        batch_norm_backward(stream, shape.rows, shape.c, static_cast<T const*>(x), static_cast<T const*>(y),
-                            static_cast<T const*>(dy), static_cast<Acc const*>(mean), static_cast<Acc const*>(invstd),
+        batch_norm_backward(stream, shape.rows, shape.c, static_cast<T const*>(x),
+                            from_x == 1 ? nullptr : static_cast<T const*>(y), static_cast<T const*>(dy),
+                            static_cast<Acc const*>(mean), static_cast<Acc const*>(invstd),
                             static_cast<float const*>(weight), from_x == 1 ? static_cast<float const*>(bias) : nullptr,
                             true, true, dx[from_x].get(), nullptr, dweight[from_x].get(), dbias[from_x].get());
       }

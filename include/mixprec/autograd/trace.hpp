@@ -68,13 +68,17 @@ class Storage<Meta> {
   constexpr std::int64_t keep() const {
     return block_ == nullptr || block_->kept ? 0 : (block_->kept = true, block_->bytes);
   }
+  /// True where the block has a recipe at run time, so that backward does not keep it.
+  constexpr bool has_recipe() const { return block_ != nullptr && block_->has_recipe; }
+  constexpr void set_recipe() const { block_->has_recipe = true; }
+  constexpr std::int64_t bytes() const { return block_->bytes; }
 
  private:
   struct Block {
     Session<Meta>* session;
     std::int64_t bytes, rounded;
     int references;
-    bool kept;
+    bool kept, has_recipe;
   };
   constexpr void free();
   Block* block_ = nullptr;
@@ -101,6 +105,7 @@ class Tensor<Meta, T, Rank> {
   constexpr Tensor<Meta, T, NewRank> view(Shape<NewRank> shape) const {
     return Tensor<Meta, T, NewRank>(shape, storage_);
   }
+  constexpr Tensor columns(std::int64_t, Shape<Rank> const& shape) const { return Tensor(shape, storage_); }
 
  private:
   Shape<Rank> shape_{};
@@ -197,6 +202,8 @@ class Session<Meta> {
     gradients_[slot.index] = 0;
     return gradient;
   }
+  /// A gradient whose bytes another slot counts.
+  static constexpr std::int64_t shared_gradient = -1;
   constexpr void give_gradient(GradientSlot slot, std::int64_t gradient) {
     if (slot.needed() && gradients_[slot.index] == 0) {
       gradients_[slot.index] = gradient;
@@ -231,7 +238,7 @@ class Session<Meta> {
 using Trace = Session<Meta>;
 
 constexpr Storage<Meta>::Storage(Session<Meta>& session, std::int64_t bytes)
-    : block_(new Block{&session, bytes, session.acquire(bytes), 1, false}) {}
+    : block_(new Block{&session, bytes, session.acquire(bytes), 1, false, false}) {}
 constexpr void Storage<Meta>::free() {
   block_->session->release(block_->rounded);
   delete block_;
@@ -254,6 +261,7 @@ struct TraceNode : Trace::Node {
   struct Operand {
     GradientSlot slot;
     std::int64_t bytes;
+    std::int64_t again;  // bytes that backward computes again; 0 for none
   };
   GradientSlot slot;
   Operand operands[Operands];
@@ -262,11 +270,43 @@ struct TraceNode : Trace::Node {
     auto& node = static_cast<TraceNode&>(self);
     std::int64_t temporary = session.take_gradient(node.slot);
     if (temporary == 0) return;  // nothing that the loss depends on
+    if (temporary == Trace::shared_gradient) temporary = 0;
+    for (Operand const& operand : node.operands)
+      if (operand.again != 0) temporary += session.acquire(operand.again);
     for (int at = 0; at < Operands; ++at)
       temporary += session.begin_gradient(node.operands[at].slot, node.operands[at].bytes);
     session.release(temporary);
   }
   static constexpr void destroy_node(Trace::Node* self) { delete static_cast<TraceNode*>(self); }
+};
+
+/// An op that hands its result's gradient on to those operands in `joined`, which lie in its memory. The first of them
+/// ran first, so that backward reaches it last and frees it there.
+template <int Operands>
+struct HandingTraceNode : TraceNode<Operands> {
+  unsigned joined;
+
+  constexpr HandingTraceNode(TraceNode<Operands> const& node, unsigned the_joined)
+      : TraceNode<Operands>(node), joined(the_joined) {
+    this->run = run_node, this->destroy = destroy_node;
+  }
+
+  static constexpr void run_node(Trace::Node& self, Trace& session) {
+    auto& node = static_cast<HandingTraceNode&>(self);
+    std::int64_t gradient = session.take_gradient(node.slot), temporary = 0;
+    if (gradient == 0) return;
+    for (int at = 0; at < Operands; ++at) {
+      GradientSlot const slot = node.operands[at].slot;
+      if ((node.joined >> at & 1u) == 0) {
+        temporary += session.begin_gradient(slot, node.operands[at].bytes);
+      } else if (slot.needed()) {
+        session.give_gradient(slot, gradient);
+        gradient = Trace::shared_gradient;
+      }
+    }
+    session.release(temporary + (gradient == Trace::shared_gradient ? 0 : gradient));
+  }
+  static constexpr void destroy_node(Trace::Node* self) { delete static_cast<HandingTraceNode*>(self); }
 };
 
 }  // namespace detail

@@ -18,9 +18,9 @@ struct Aspp {
   ConvModule<5 * Channels, Channels, 3> bottleneck;
 
   constexpr auto operator()(any_value auto const& x) const {
-    auto const pooled = image_pool(x);
-    return bottleneck(
-        nn::join_branches(aspp_modules, x, [&](auto const&... branch) { return concat(pooled, branch...); }));
+    auto pooled = image_pool.pending(x);
+    return bottleneck(nn::join_branches(
+        aspp_modules, x, [&](auto&&... branch) { return concat(std::move(pooled), std::move(branch)...); }));
   }
   template <class Self, class Visitor>
   static constexpr void members(Self& self, Visitor& visitor) {

@@ -23,8 +23,9 @@ struct SeparableAsppHead : Aspp<In, Channels, DepthwiseSeparableConvModule> {
   template <class... Stage>
   constexpr auto operator()(Features<Stage...> const& features) const {
     auto const deep = Pyramid::operator()(features.c4);
-    auto const low = c1_bottleneck(features.c1);
-    return conv_seg(dropout(sep_bottleneck(concat(resize_like(deep, low), low))));
+    auto low = c1_bottleneck.pending(features.c1);
+    auto resized = resize_like(deep, low);
+    return conv_seg(dropout(sep_bottleneck(concat(std::move(resized), std::move(low)))));
   }
   template <class Self, class Visitor>
   static constexpr void members(Self& self, Visitor& visitor) {

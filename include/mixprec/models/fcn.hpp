@@ -22,11 +22,10 @@ struct FcnHead {
   MIXPREC_MODULE(convs, conv_cat, dropout, conv_seg)
 
   constexpr auto operator()(any_value auto const& x) const {
-    auto const y = convs(x);
     if constexpr (ConcatInput) {
-      return conv_seg(dropout(conv_cat(concat(x, y))));
+      return conv_seg(dropout(conv_cat(concat(x, convs.pending(x)))));
     } else {
-      return conv_seg(dropout(y));
+      return conv_seg(dropout(convs(x)));
     }
   }
   template <class... Stage>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <mixprec/models/fcn.hpp>
+#include <mixprec/ops/pyramid_pool.hpp>
 
 namespace mixprec::inline MIXPREC_ABI::models {
 
@@ -11,13 +12,21 @@ template <int Grid, int In, int Channels>
 struct PoolingBranch : nn::Sequential<nn::AdaptiveAvgPool2d<Grid>, ConvModule<In, Channels, 1>> {
   using Modules = nn::Sequential<nn::AdaptiveAvgPool2d<Grid>, ConvModule<In, Channels, 1>>;
 
-  constexpr auto operator()(any_value auto const& x) const { return resize_like(Modules::operator()(x), x); }
+  constexpr auto operator()(any_value auto const& x) const { return pending(x).value(); }
+  /// The result before it is resized, for concat.
+  constexpr auto pending(any_value auto const& x) const { return resize_like(Modules::operator()(x), x); }
+  /// The same where the means have been taken.
+  constexpr auto pending_from(any_value auto const& means, any_value auto const& x) const {
+    auto const& module = nn::child<1>(*this);
+    return resize_like(module(means.at(Place{module.module_id, true, false})), x);
+  }
 };
 
-/// The last stage beside its means over grids of 1, 2, 3 and 6, a 3x3 convolution, then the classifier.
-/// Shapes: Features -> (N,Classes,H,W) of c4. mmsegmentation's PSPHead.
+/// The last stage beside its means over grids of 1, 2, 3 and 6, which are pooled in one pass, a 3x3 convolution, then
+/// the classifier. Shapes: Features -> (N,Classes,H,W) of c4. mmsegmentation's PSPHead.
 template <int In, int Channels, int Classes>
 struct PspHead {
+  using Grids = Pyramid<1, 2, 3, 6>;
   nn::Sequential<PoolingBranch<1, In, Channels>, PoolingBranch<2, In, Channels>, PoolingBranch<3, In, Channels>,
                  PoolingBranch<6, In, Channels>>
       psp_modules;
@@ -28,9 +37,20 @@ struct PspHead {
 
   template <class... Stage>
   constexpr auto operator()(Features<Stage...> const& features) const {
-    auto const pyramid = nn::join_branches(psp_modules, features.c4,
-                                           [&](auto const&... pooled) { return concat(features.c4, pooled...); });
-    return conv_seg(dropout(bottleneck(pyramid)));
+    auto const pooled = Grids::pool(features.c4);
+    auto first = level<0>(pooled, features.c4);
+    auto second = level<1>(pooled, features.c4);
+    auto third = level<2>(pooled, features.c4);
+    auto fourth = level<3>(pooled, features.c4);
+    return conv_seg(dropout(
+        bottleneck(concat(features.c4, std::move(first), std::move(second), std::move(third), std::move(fourth)))));
+  }
+
+ private:
+  template <int I>
+  constexpr auto level(any_value auto const& pooled, any_value auto const& x) const {
+    auto const& branch = nn::child<I>(psp_modules);
+    return branch.pending_from(Grids::template level<I>(pooled).at(Place{branch.module_id, true, false}), x);
   }
 };
 

@@ -20,6 +20,8 @@ struct ConvModule {
   MIXPREC_MODULE(conv, bn)
 
   constexpr auto operator()(auto const& x) const { return relu(bn(conv(x))); }
+  /// The result before its batch norm has run, for concat.
+  constexpr auto pending(auto const& x) const { return relu_later(bn(conv(x))); }
 };
 
 /// A 3x3 convolution of each channel alone, then one of 1x1 across them. mmcv's DepthwiseSeparableConvModule.
@@ -30,11 +32,12 @@ struct DepthwiseSeparableConvModule {
   MIXPREC_MODULE(depthwise_conv, pointwise_conv)
 
   constexpr auto operator()(auto const& x) const { return pointwise_conv(depthwise_conv(x)); }
+  constexpr auto pending(auto const& x) const { return pointwise_conv.pending(depthwise_conv(x)); }
 };
 
-/// x resized bilinearly to the extents of `like`; run at once, so that a plan's rows have one order.
+/// x resized bilinearly to the extents of `like`.
 constexpr auto resize_like(any_value auto const& x, any_value auto const& like) {
-  return resize(x, ResizeSize{like.shape()[2], like.shape()[3]}).value();
+  return resize(x, ResizeSize{like.shape()[2], like.shape()[3]});
 }
 
 /// Low-resolution logits of the two heads that train together.

@@ -12,24 +12,30 @@ namespace mixprec::inline MIXPREC_ABI::nn {
 
 namespace detail {
 
-/// Calls join(results...) with the result of every child on `x`. One child runs behind the other: the order of a call's
-/// arguments is the compiler's choice, and a plan's rows have one order.
-template <std::size_t I = 0, class Children, class X, class Join, class... Result>
+/// Calls join(results...) with the result of every child on `x`, pending where `Pending` and the child can give it so.
+/// One child runs behind the other: the order of a call's arguments is the compiler's choice, and a plan's rows have
+/// one order.
+template <bool Pending, std::size_t I = 0, class Children, class X, class Join, class... Result>
 constexpr auto branch(Children const& children, X const& x, Join const& join, Result&&... result) {
   if constexpr (I == Children::size) {
     return join(std::forward<Result>(result)...);
+  } else if constexpr (Pending) {
+    auto next = enter_pending<I>(children, x);
+    return branch<Pending, I + 1>(children, x, join, std::forward<Result>(result)..., std::move(next));
   } else {
     auto next = enter<I>(children, x);
-    return branch<I + 1>(children, x, join, std::forward<Result>(result)..., std::move(next));
+    return branch<Pending, I + 1>(children, x, join, std::forward<Result>(result)..., std::move(next));
   }
 }
 
 }  // namespace detail
 
-/// join(results...) with the result of every child of `modules` on `x`, one child behind the other.
+/// join(results...) with the result of every child of `modules` on `x`, one child behind the other. The results are
+/// temporaries, and have not run yet where the child can give them so: `[](auto&&... y) { return
+/// concat(std::move(y)...); }` copies none of those.
 template <class... Branch, any_value X, class Join>
 constexpr auto join_branches(Sequential<Branch...> const& modules, X const& x, Join const& join) {
-  return detail::branch(modules.children, x, join);
+  return detail::branch<true>(modules.children, x, join);
 }
 
 /// Every branch on the same input, the results concatenated along channels. Children are named as in Sequential.
@@ -40,7 +46,8 @@ struct Concat : Sequential<Branch...> {
 
   constexpr auto operator()(any_value auto const& x) const {
     auto const& input = mixprec::detail::settled(x);
-    return join_branches(*this, input, [&](auto const&... result) { return concat_at(own_place(*this), result...); });
+    return join_branches(*this, input,
+                         [&](auto&&... result) { return concat_at(own_place(*this), std::move(result)...); });
   }
 };
 
@@ -52,7 +59,7 @@ struct Sum : Sequential<Branch...> {
 
   constexpr auto operator()(any_value auto const& x) const {
     auto const& input = mixprec::detail::settled(x);
-    return join_branches(*this, input, [&](auto&&... result) { return total(std::move(result)...); });
+    return detail::branch<false>(this->children, input, [&](auto&&... result) { return total(std::move(result)...); });
   }
 
  private:

@@ -72,6 +72,11 @@ struct Children<std::index_sequence<I...>, M...> : Child<I, M>... {
   constexpr void members(auto& visitor) const { (visitor.child(name_of<I, M>(), Child<I, M>::module), ...); }
 };
 
+template <std::size_t I, class M>
+constexpr M const& child_of(Child<I, M> const& child) {
+  return child.module;
+}
+
 /// Calls a child so that functions inside it belong to it.
 template <class M, class X>
 constexpr auto enter(M const& child, X&& x) {
@@ -83,6 +88,18 @@ constexpr auto enter(Child<I, M> const& child, X&& x) {
   return child.module(static_cast<X&&>(x).at(Place{child.module.module_id, true, false}));
 }
 
+/// The same as a value that has not run yet, from children that have a member `pending`: concat lets it write where it
+/// belongs.
+template <std::size_t I, class M, class X>
+constexpr auto enter_pending(Child<I, M> const& child, X&& x) {
+  auto at = static_cast<X&&>(x).at(Place{child.module.module_id, true, false});
+  if constexpr (requires { child.module.pending(std::move(at)); }) {
+    return child.module.pending(std::move(at));
+  } else {
+    return child.module(std::move(at));
+  }
+}
+
 }  // namespace detail
 
 /// Modules one after the other. torch.nn.Sequential.
@@ -92,7 +109,11 @@ struct Sequential : Module {
 
   template <class X>
     requires any_value<std::remove_cvref_t<X>>
-  constexpr auto operator()(X&& x) const { return run<0>(static_cast<X&&>(x)); }
+  constexpr auto operator()(X&& x) const { return run<0, false>(static_cast<X&&>(x)); }
+  /// The last child's result before it has run, where that child can give it.
+  template <class X>
+    requires any_value<std::remove_cvref_t<X>>
+  constexpr auto pending(X&& x) const { return run<0, true>(static_cast<X&&>(x)); }
   template <class Self, class Visitor>
   static constexpr void members(Self& self, Visitor& visitor) {
     self.children.members(visitor);
@@ -100,17 +121,25 @@ struct Sequential : Module {
 
  private:
   // A child takes its input's memory with it, so that nothing lives longer than backward asks for.
-  template <std::size_t I, class X>
+  template <std::size_t I, bool Pending, class X>
   constexpr auto run(X&& x) const {
     if constexpr (I == sizeof...(M)) {
       return std::remove_cvref_t<X>(std::forward<X>(x));
-    } else if constexpr (I + 1 == sizeof...(M)) {
-      return detail::enter<I>(children, static_cast<X&&>(x));
+    } else if constexpr (I + 1 < sizeof...(M)) {
+      return run<I + 1, Pending>(detail::enter<I>(children, static_cast<X&&>(x)));
+    } else if constexpr (Pending) {
+      return detail::enter_pending<I>(children, static_cast<X&&>(x));
     } else {
-      return run<I + 1>(detail::enter<I>(children, static_cast<X&&>(x)));
+      return detail::enter<I>(children, static_cast<X&&>(x));
     }
   }
 };
+
+/// Child `I` of a Sequential.
+template <std::size_t I, class... M>
+constexpr auto const& child(Sequential<M...> const& modules) {
+  return detail::child_of<I>(modules.children);
+}
 
 /// The module that changes nothing. torch.nn.Identity.
 struct Identity : Stateless {

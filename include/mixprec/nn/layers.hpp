@@ -146,6 +146,11 @@ struct ReLU : Stateless {
       return apply(ops::Relu{}, own_place(*this), x);
     }
   }
+  /// The relu of a batch norm before it has run, for concat.
+  template <mixprec::detail::open_norm X>
+  constexpr auto pending(X&& x) const {
+    return relu_later(std::move(x));
+  }
 };
 
 namespace detail {

@@ -44,6 +44,10 @@ struct OpBase {
   static constexpr bool differentiable = true;
   /// The op is a cast kernel of its own.
   static constexpr bool materializes = false;
+  /// Operands may lie in the result already (`joined`, a bit for each): backward hands them its gradient as it is.
+  static constexpr bool joins_operands = false;
+  /// `again(session, result, saved, operands...)` computes the result once more: under RecomputeNorms it is not kept.
+  static constexpr bool runs_again = false;
 
   /// The result's static channels, from the first operand's.
   static constexpr int channels(int first) { return first; }
@@ -54,6 +58,13 @@ struct OpBase {
     return std::tuple<>{};
   }
   constexpr double flops(auto const& result, auto const&...) const { return static_cast<double>(result.size()); }
+};
+
+/// Where the result of an op with such a member lies: in memory of its own, or from channel `first` on in a wider
+/// result whose pixels are `stride` elements apart. The tensor that forward gets starts there; the gradient that
+/// backward gets starts where the wider one does.
+struct ResultColumns {
+  std::int64_t first = 0, stride = 0;
 };
 
 /// What an op's backward reads. Operands and result that were not kept have a shape and no memory.
@@ -98,7 +109,57 @@ constexpr Precision resolve_op(DType widest) {
   }
 }
 
+template <class B, class T, int Rank>
+Tensor<B, T, Rank> without_memory(Tensor<B, T, Rank> const& tensor) {
+  return {{}, nullptr, tensor.shape()};
+}
+
+/// Stands in for a tensor that takes an op's result.
+struct OwnMemory {};
+
+/// Whether the policy has what `Op` gives computed again: not where it lies in a wider result, which others keep.
+template <class Policy, class Op, class Target>
+inline constexpr bool runs_again = Policy::recomputes_norms&& Op::runs_again&& std::is_same_v<Target, OwnMemory>;
+
+/// The recipe of an op's result.
 template <class B, class Op, class Result, class Saved, class... Operand>
+struct OpRecipe final : Recipe<B> {
+  OpRecipe(Op const& the_op, Shape<Result::rank> extents, Saved const& the_saved, Operand const&... operand)
+      : op(the_op), shape(extents), saved(the_saved), operands(operand...) {}
+  void run(Session<B>& session, void* to) const override {
+    Result const result({}, static_cast<typename Result::dtype*>(to), shape);
+    std::apply([&](Operand const&... operand) { op.again(session, result, saved, operand...); }, operands);
+  }
+  Op op;
+  Shape<Result::rank> shape;
+  Saved saved;
+  std::tuple<Operand...> operands;
+};
+
+/// What an op's node keeps to compute operands again: nothing, unless the policy asks for it.
+template <class B, std::size_t Operands, bool Again>
+struct KeptRecipes {
+  void run(Session<B>&, auto&) const {}
+};
+template <class B, std::size_t Operands>
+struct KeptRecipes<B, Operands, true> {
+  void set(std::size_t at, Storage<B> const& storage, bool kept) { recipes[at] = kept ? storage.recipe() : nullptr; }
+  /// Gives memory and values to those of `operands` that were not kept.
+  template <class... Operand>
+  void run(Session<B>& session, std::tuple<Operand...>& operands) const {
+    std::size_t at = 0;
+    auto const compute = [&]<class T, int Rank>(Tensor<B, T, Rank>& operand) {
+      if (auto const& recipe = recipes[at++]) {
+        operand = session.template allocate<T>(operand.shape());
+        recipe->run(session, operand.data());
+      }
+    };
+    std::apply([&](Operand&... operand) { (compute(operand), ...); }, operands);
+  }
+  std::array<std::shared_ptr<Recipe<B> const>, Operands> recipes;
+};
+
+template <class B, class Op, bool Again, class Result, class Saved, class... Operand>
 struct OpNode final : TapeNode<B> {
   OpNode(Op const& the_op, BackwardContext<Result, Saved, Operand...> the_context, GradientSlot slot,
          std::array<GradientSlot, sizeof...(Operand)> operand_slots)
@@ -108,25 +169,32 @@ struct OpNode final : TapeNode<B> {
     context.gradient =
         session.template take_gradient<typename Result::dtype, Result::rank>(result_slot, context.result.shape());
     if (!context.gradient) return;  // nothing that the loss depends on
+    recipes.run(session, context.operands);
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-      auto gradients = std::tuple<Operand...>{session.template begin_gradient<typename Operand::dtype, Operand::rank>(
-          slots[I], std::get<I>(context.operands).shape())...};
+      auto gradients = std::tuple<Operand...>{begin(session, I, std::get<I>(context.operands))...};
       op.backward(session, context, gradients);
-      (session.end_gradient(slots[I], std::get<I>(gradients)), ...);
+      ((joined(I) ? void() : session.end_gradient(slots[I], std::get<I>(gradients))), ...);
     }
     (std::index_sequence_for<Operand...>{});
+  }
+  bool joined(std::size_t at) const {
+    if constexpr (Op::joins_operands) return (op.joined >> at & 1u) != 0;
+    return false;
+  }
+  template <class Tensor>
+  Tensor begin(Session<B>& session, std::size_t at, Tensor const& operand) {
+    if (!joined(at))
+      return session.template begin_gradient<typename Tensor::dtype, Tensor::rank>(slots[at], operand.shape());
+    session.give_gradient(slots[at], context.gradient);
+    return without_memory(operand);
   }
 
   Op op;
   BackwardContext<Result, Saved, Operand...> context;
   GradientSlot result_slot;
   std::array<GradientSlot, sizeof...(Operand)> slots;
+  [[no_unique_address]] KeptRecipes<B, sizeof...(Operand), Again> recipes;
 };
-
-template <class B, class T, int Rank>
-Tensor<B, T, Rank> without_memory(Tensor<B, T, Rank> const& tensor) {
-  return {{}, nullptr, tensor.shape()};
-}
 
 }  // namespace detail
 
@@ -168,43 +236,101 @@ inline constexpr Precision precision_of = [] {
   return resolve_op<typename X::policy, Op>(dtype);
 }();
 
-/// Puts an op on the tape: with tensors for a backend that computes, with sizes in the trace.
-template <class B, class Op, class Result, class Saved, class... Operand>
+/// Puts an op on the tape: with tensors for a backend that computes, with sizes in the trace. What has a recipe is not
+/// kept but computed again.
+template <bool Again, class B, class Op, class Result, class Saved, class... Operand>
 constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientSlot slot, Result const& result,
                        Saved& saved, Operand const&... operand) {
   unsigned bit = 0;
   if constexpr (std::is_same_v<B, Meta>) {
     auto const hold = [&](auto const& tensor) {
-      session.push_node(new KeptNode{{KeptNode::run_node, KeptNode::destroy_node}, tensor.storage()});
+      if (!tensor.storage().has_recipe())
+        session.push_node(new KeptNode{{KeptNode::run_node, KeptNode::destroy_node}, tensor.storage()});
     };
     (((keeps.operands >> bit++ & 1u) != 0 ? hold(operand.tensor) : void()), ...);
     if (keeps.result) hold(result);
     if constexpr (std::tuple_size_v < Saved >> 0)
       std::apply([&](auto const&... tensor) { (hold(tensor), ...); }, saved);
     using Node = TraceNode<sizeof...(Operand)>;
-    session.push_node(new Node{{Node::run_node, Node::destroy_node},
-                               slot,
-                               {{operand.slot, operand.shape.size() * static_cast<std::int64_t>(sizeof(
-                                                                          typename Operand::tensor_type::dtype))}...}});
+    bit = 0;
+    auto const again = [&](auto const& tensor) {
+      bool const kept = (keeps.operands >> bit++ & 1u) != 0;
+      return kept && tensor.storage().has_recipe() ? tensor.storage().bytes() : 0;
+    };
+    // Braces evaluate from left to right, which the running bit relies on.
+    Node const node{
+        {Node::run_node, Node::destroy_node},
+        slot,
+        {{operand.slot, operand.shape.size() * static_cast<std::int64_t>(sizeof(typename Operand::tensor_type::dtype)),
+          again(operand.tensor)}...}};
+    if constexpr (Op::joins_operands) {
+      using Handing = HandingTraceNode<sizeof...(Operand)>;
+      session.push_node(new Handing(node, op.joined));
+    } else {
+      session.push_node(new Node(node));
+    }
   } else {
+    auto const kept = [&](auto const& tensor, bool wanted) {
+      if constexpr (Again) wanted = wanted && tensor.storage().recipe() == nullptr;
+      return wanted ? tensor : without_memory(tensor);
+    };
     using Context = BackwardContext<Result, Saved, typename Operand::tensor_type...>;
     // Braces evaluate from left to right, which the running bit relies on.
-    Context context{{},
-                    keeps.result ? result : without_memory(result),
-                    std::move(saved),
-                    std::tuple<typename Operand::tensor_type...>{
-                        (keeps.operands >> bit++ & 1u) != 0 ? operand.tensor : without_memory(operand.tensor)...}};
-    session.push_node(std::make_unique<OpNode<B, Op, Result, Saved, typename Operand::tensor_type...>>(
-        op, std::move(context), slot, std::array<GradientSlot, sizeof...(operand)>{operand.slot...}));
+    Context context{
+        {},
+        kept(result, keeps.result),
+        std::move(saved),
+        std::tuple<typename Operand::tensor_type...>{kept(operand.tensor, (keeps.operands >> bit++ & 1u) != 0)...}};
+    auto node = std::make_unique<OpNode<B, Op, Again, Result, Saved, typename Operand::tensor_type...>>(
+        op, std::move(context), slot, std::array<GradientSlot, sizeof...(operand)>{operand.slot...});
+    if constexpr (Again) {
+      std::size_t at = 0;
+      ((node->recipes.set(at, operand.tensor.storage(), (keeps.operands >> at & 1u) != 0), ++at), ...);
+    }
+    session.push_node(std::move(node));
   }
 }
 
+template <class T, class B, int Rank>
+constexpr auto result_memory(Session<B>& session, OwnMemory, Shape<Rank> shape) {
+  return session.template allocate<T>(shape);
+}
+template <class T, class B, int Rank>
+constexpr auto result_memory(Session<B>&, Tensor<B, T, Rank> const& given, Shape<Rank>) {
+  return given;
+}
+
+/// Lets go of an op's result before backward: whoever keeps it keeps how to compute it again.
+template <class B, class Op, class Result, class Saved, class... Operand>
+constexpr void give_recipe(Session<B>&, Op const& op, Result const& result, Saved const& saved,
+                           Operand const&... operand) {
+  if constexpr (std::is_same_v<B, Meta>) {
+    result.storage().set_recipe();
+  } else {
+    using Again = OpRecipe<B, Op, Result, Saved, typename Operand::tensor_type...>;
+    result.storage().set_recipe(std::make_shared<Again const>(op, result.shape(), saved, operand.tensor...));
+  }
+}
+
+/// The bytes that keeping a block costs: none where it has a recipe, or is kept already.
+template <class Policy, class B>
+constexpr std::int64_t kept_bytes(Storage<B> const& storage) {
+  if constexpr (Policy::recomputes_norms) {
+    if constexpr (std::is_same_v<B, Meta>) {
+      if (storage.has_recipe()) return 0;
+    } else {
+      if (storage.recipe() != nullptr) return 0;
+    }
+  }
+  return static_cast<std::int64_t>(storage.keep());
+}
+
 /// The op on prepared operands.
-template <class Policy, Precision How, int Channels, class B, class Op, class... Operand>
-constexpr auto run_op(Session<B>& session, Op const& op, Place place, Operand const&... operand) {
+template <class Policy, Precision How, int Channels, class B, class Op, class Target, class... Operand>
+constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target const& target, Operand const&... operand) {
   auto const shaped = op.shape(operand.shape...);
   if (shaped.mismatch != nullptr) session.mismatch(place, Op::name, shaped);
-  auto result = session.template allocate<type_of_t<How.result>>(shaped.shape);
+  auto result = result_memory<type_of_t<How.result>>(session, target, shaped.shape);
   unsigned needs = 0, bit = 0;
   ((needs |= (operand.slot.kind != GradientSlot::Kind::none ? 1u : 0u) << bit++), ...);
   if (!Op::differentiable || !session.grad_enabled()) needs = 0;
@@ -228,17 +354,15 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Operand co
   GradientSlot slot{};
   if (needs != 0) {
     slot = session.new_slot();
+    if constexpr (detail::runs_again<Policy, Op, Target>) give_recipe(session, op, result, saved, operand...);
     Keeps const keeps = op.keeps(needs);
     bit = 0;
-    ((row.kept_bytes +=
-      (keeps.operands >> bit++ & 1u) != 0 ? static_cast<std::int64_t>(operand.tensor.storage().keep()) : 0),
-     ...);
-    if (keeps.result) row.kept_bytes += static_cast<std::int64_t>(result.storage().keep());
+    auto const keep = [](auto const& tensor) { return kept_bytes<Policy>(tensor.storage()); };
+    ((row.kept_bytes += (keeps.operands >> bit++ & 1u) != 0 ? keep(operand.tensor) : 0), ...);
+    if (keeps.result) row.kept_bytes += keep(result);
     if constexpr (std::tuple_size_v < decltype(saved) >> 0)
-      std::apply(
-          [&](auto const&... tensor) { ((row.kept_bytes += static_cast<std::int64_t>(tensor.storage().keep())), ...); },
-          saved);
-    push_op(session, op, keeps, slot, result, saved, operand...);
+      std::apply([&](auto const&... tensor) { ((row.kept_bytes += keep(tensor)), ...); }, saved);
+    push_op<Policy::recomputes_norms>(session, op, keeps, slot, result, saved, operand...);
   }
   if (recording) session.record(row);
   return Value<B, type_of_t<How.result>, shaped.shape.rank, Channels, Policy>(
@@ -261,15 +385,21 @@ void require_one_model(char const* op, X const& x, More const&... more) {
 
 }  // namespace detail
 
-/// apply() where the caller knows the result's channels.
-template <int Channels, class Op, any_value X, class... More>
-constexpr auto apply_as(Op const& op, Place place, X const& x, More const&... more) {
+/// apply() where the caller knows the result's channels and gives the tensor that takes it.
+template <int Channels, class Op, class Target, any_value X, class... More>
+constexpr auto apply_into(Target const& target, Op const& op, Place place, X const& x, More const&... more) {
   constexpr Precision precision = detail::precision_of<Op, X, More...>;
   auto& session = x.session();
   if constexpr (!std::is_same_v<typename X::backend, Meta>) detail::require_one_model(Op::name, x, more...);
   return detail::run_op<typename X::policy, precision, Channels>(
-      session, op, place, detail::prepare<typename X::policy, Op, precision.operand>(session, place, x),
+      session, op, place, target, detail::prepare<typename X::policy, Op, precision.operand>(session, place, x),
       detail::prepare<typename X::policy, Op, precision.operand>(session, place, more)...);
+}
+
+/// apply() where the caller knows the result's channels.
+template <int Channels, class Op, any_value X, class... More>
+constexpr auto apply_as(Op const& op, Place place, X const& x, More const&... more) {
+  return apply_into<Channels>(detail::OwnMemory{}, op, place, x, more...);
 }
 
 /// Runs `op` on a value and further values or parameters; the first operand's policy decides, and its session runs it.

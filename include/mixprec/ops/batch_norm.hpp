@@ -20,16 +20,18 @@ struct BatchNormState {
 /// Precision: data follows x (with a residual, which has x's dtype), statistics and arithmetic float, weight and bias
 /// as they are stored. Each stage rounds to the result's dtype, so the fused op equals the three ops bit for bit.
 /// Running statistics: float; running_var takes the unbiased variance. Backward: keeps x, mean, invstd, and the result
-/// where there is a relu. Source: Ioffe and Szegedy 2015, Algorithm 1.
+/// where there is a relu (not under RecomputeNorms). Source: Ioffe and Szegedy 2015, Algorithm 1.
 template <bool Residual, bool Rectify>
 struct BatchNorm : OpBase {
   using precision = FollowOp;
   static constexpr char const* name =
       Residual ? (Rectify ? "batch_norm+add+relu" : "batch_norm+add") : (Rectify ? "batch_norm+relu" : "batch_norm");
   static constexpr bool float_parameters = true;
+  static constexpr bool runs_again = !Residual;
 
   BatchNormState state;
   bool batch_statistics = true;
+  ResultColumns columns = {};
 
   template <int Rank>
   constexpr Shaped<Rank> shape(Shape<Rank> x, Shape<1> weight, Shape<1>, auto const&... residual) const {
@@ -67,10 +69,11 @@ struct BatchNorm : OpBase {
       cast(stream, static_cast<A const*>(running_mean), mean.data(), c);
       batch_norm_invstd(stream, c, static_cast<A const*>(running_var), state.eps, invstd.data());
     }
-    typename std::remove_cvref_t<decltype(x)>::dtype const* added = nullptr;
-    ((added = residual.data()), ...);
-    batch_norm_forward(stream, rows, c, x.data(), mean.data(), invstd.data(), weight.data(), bias.data(), added,
-                       Rectify, y.data());
+    normalise(session, y, saved, x, weight, bias, residual...);
+  }
+  void again(auto& session, auto const& y, auto const& saved, auto const& x, auto const& weight,
+             auto const& bias) const {
+    normalise(session, y, saved, x, weight, bias);
   }
 
   void backward(auto& session, auto const& context, auto& gradients) const {
@@ -85,10 +88,21 @@ struct BatchNorm : OpBase {
       residual = std::get<3>(gradients).data();
       bias = nullptr;  // the sign of relu's operand depends on the residual too
     }
-    batch_norm_backward(session.stream(), rows, c, x.data(), context.result.data(), context.gradient.data(),
-                        mean.data(), invstd.data(), weight.data(), bias, Rectify, batch_statistics,
-                        std::get<0>(gradients).data(), residual, std::get<1>(gradients).data(),
-                        std::get<2>(gradients).data());
+    batch_norm_backward(session.stream(), rows, c, x.data(), context.result.data(),
+                        context.gradient.data() + columns.first, mean.data(), invstd.data(), weight.data(), bias,
+                        Rectify, batch_statistics, std::get<0>(gradients).data(), residual,
+                        std::get<1>(gradients).data(), std::get<2>(gradients).data(), columns.stride);
+  }
+
+ private:
+  void normalise(auto& session, auto const& y, auto const& saved, auto const& x, auto const& weight, auto const& bias,
+                 auto const&... residual) const {
+    auto const& [mean, invstd] = saved;
+    std::int64_t const c = weight.size(), rows = x.size() / c;
+    typename std::remove_cvref_t<decltype(x)>::dtype const* added = nullptr;
+    ((added = residual.data()), ...);
+    batch_norm_forward(session.stream(), rows, c, x.data(), mean.data(), invstd.data(), weight.data(), bias.data(),
+                       added, Rectify, y.data(), columns.stride);
   }
 };
 

@@ -45,8 +45,9 @@ struct NoResidual {};
 
 /// What a batch norm module returns: a move-only value that runs when something reads it. relu(std::move(p)) and
 /// std::move(p) + x fuse where nothing has read p; every other use runs the batch norm once and reads its result, as do
-/// later uses. The fused op rounds where the three ops would, so results do not depend on what was fused.
-template <any_value V, int Channels, class Residual = NoResidual>
+/// later uses. The fused op rounds where the three ops would, so results do not depend on what was fused. With
+/// `Rectified` the value has the relu behind it already (relu_later).
+template <any_value V, int Channels, class Residual = NoResidual, bool Rectified = false>
 class PendingNorm {
  public:
   using backend = typename V::backend;
@@ -56,6 +57,7 @@ class PendingNorm {
   static constexpr int rank = V::rank;
   static constexpr int channels = Channels;
   static constexpr bool has_residual = !std::is_same_v<Residual, NoResidual>;
+  static constexpr bool rectifies = Rectified;
   using Result = Value<backend, dtype, rank, Channels, policy>;
 
   constexpr PendingNorm(V x, Parameter<1> const& weight, Parameter<1> const& bias, ops::BatchNormState const& state,
@@ -88,11 +90,24 @@ class PendingNorm {
 
   /// The batch norm's result; runs it the first time.
   constexpr Result const& value() const {
-    if (open()) *result_ = new Result(run<false>());
+    if (open()) *result_ = new Result(run<Rectified>(detail::OwnMemory{}, {}));
     return **result_;
   }
   /// The result with a relu behind it, as one op. The object is used up.
-  constexpr Result rectified() && { return run<true>(); }
+  constexpr Result rectified() && { return run<true>(detail::OwnMemory{}, {}); }
+  /// The same, as a value that has not run yet.
+  constexpr auto rectified_later() && {
+    bool const runs = open();
+    PendingNorm<V, Channels, Residual, true> made(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_,
+                                                  place_, std::move(residual_));
+    if (!runs) made.settle(relu(**result_));
+    return made;
+  }
+  /// The result in `target`, which is `columns` of a wider tensor. The object is used up. Requires: open(), and a
+  /// policy that is no inference_policy.
+  constexpr Result into(Tensor<backend, dtype, rank> const& target, ResultColumns columns) && {
+    return run<Rectified>(target, columns);
+  }
   /// True until something has read the value: only then can an op still join.
   constexpr bool open() const { return *result_ == nullptr; }
 
@@ -128,17 +143,17 @@ class PendingNorm {
   constexpr PendingNorm at(Place) && { return std::move(*this); }
 
  private:
-  template <bool Rectify>
-  constexpr Result run() const {
+  template <bool Rectify, class Target>
+  constexpr Result run(Target const& target, ResultColumns columns) const {
     auto const make = [](auto const& made) { return Result(made.session(), made.tensor(), made.slot(), made.place()); };
     if constexpr (inference_policy<policy> && std::is_same_v<operand, dtype>) {
       if (folded_) return make(run_folded<Rectify>());
     }
-    ops::BatchNorm<has_residual, Rectify> const op{{}, state_, batch_statistics_};
+    ops::BatchNorm<has_residual, Rectify> const op{{}, state_, batch_statistics_, columns};
     if constexpr (has_residual) {
-      return make(apply(op, place_, x_, weight_, bias_, residual_));
+      return make(apply_into<V::channels>(target, op, place_, x_, weight_, bias_, residual_));
     } else {
-      return make(apply(op, place_, x_, weight_, bias_));
+      return make(apply_into<V::channels>(target, op, place_, x_, weight_, bias_));
     }
   }
 
@@ -167,19 +182,19 @@ class PendingNorm {
 };
 
 namespace detail {
-template <any_value V, int Channels, class Residual>
-inline constexpr bool is_value<PendingNorm<V, Channels, Residual>> = true;
+template <any_value V, int Channels, class Residual, bool Rectified>
+inline constexpr bool is_value<PendingNorm<V, Channels, Residual, Rectified>> = true;
 
 template <class T>
 inline constexpr bool is_pending_norm = false;
-template <any_value V, int Channels, class Residual>
-inline constexpr bool is_pending_norm<PendingNorm<V, Channels, Residual>> = true;
+template <any_value V, int Channels, class Residual, bool Rectified>
+inline constexpr bool is_pending_norm<PendingNorm<V, Channels, Residual, Rectified>> = true;
 
 /// A temporary PendingNorm, as deduced for T&&.
 template <class T>
 concept open_norm = !std::is_reference_v<T> && !std::is_const_v<T> && is_pending_norm<T>;
 template <class T>
-concept open_norm_without_residual = open_norm<T> && !T::has_residual;
+concept open_norm_without_residual = open_norm<T> && !T::has_residual && !T::rectifies;
 
 /// Whether `Op` on operands of dtype `T` keeps T under the norm's policy, so that joining changes no rounding.
 template <class N, class Op, class T = typename N::dtype>
@@ -209,6 +224,22 @@ constexpr auto relu(N&& pending) {
   // Not a conditional expression: in constant evaluation GCC 12 destroys its result twice, and a plan loses bytes.
   if (pending.open()) return std::move(pending).rectified();
   return relu(pending.value());
+}
+
+/// relu(x), run when something reads it where x is a temporary batch norm: concat can then let it write its channels
+/// where they belong.
+template <class X>
+  requires any_value<std::remove_cvref_t<X>>
+constexpr auto relu_later(X&& x) {
+  if constexpr (detail::open_norm<X>) {
+    if constexpr (detail::keeps_dtype<X, ops::Relu>) {
+      return std::move(x).rectified_later();
+    } else {
+      return relu(x.value());
+    }
+  } else {
+    return relu(x);
+  }
 }
 
 /// A sum with a temporary batch norm: the sum joins it.

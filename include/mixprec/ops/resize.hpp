@@ -32,6 +32,7 @@ struct Resize : OpBase {
 
   ResizeSize size;
   ResizeOptions options;
+  ResultColumns columns = {};
 
   constexpr Shaped<4> shape(Shape<4> x) const {
     if (size.height < 1) return {"resized height (at least 1)", 1, size.height};
@@ -43,11 +44,12 @@ struct Resize : OpBase {
   constexpr double flops(Shape<4> y, Shape<4>) const { return 8.0 * static_cast<double>(y.size()); }
   constexpr Keeps keeps(unsigned) const { return {}; }
   void forward(auto& session, auto& y, auto&, auto const& x) const {
-    resize_forward(session.stream(), geometry(x.shape()), x.data(), y.data());
+    resize_forward(session.stream(), geometry(x.shape()), x.data(), y.data(), columns.stride);
   }
   void backward(auto& session, auto const& context, auto& gradients) const {
     auto const& dx = std::get<0>(gradients);
-    resize_backward(session.stream(), geometry(dx.shape()), context.gradient.data(), dx.data());
+    resize_backward(session.stream(), geometry(dx.shape()), context.gradient.data() + columns.first, dx.data(),
+                    columns.stride);
   }
   /// Requires: shape(x).fits().
   ResizeGeometry geometry(Shape<4> x) const {
@@ -93,6 +95,13 @@ class PendingResize {
       *result_ = new Result(made.session(), made.tensor(), made.slot(), made.place());
     }
     return **result_;
+  }
+  /// The result in `target`, which is `columns` of a wider tensor. The object is used up. Requires: open().
+  constexpr Result into(Tensor<backend, dtype, 4> const& target, ResultColumns columns) && {
+    ops::Resize op = op_;
+    op.columns = columns;
+    auto const made = apply_into<channels>(target, op, x_.place(), x_);
+    return Result(made.session(), made.tensor(), made.slot(), made.place());
   }
   /// True until something has read the value: only then can an op still join.
   constexpr bool open() const { return *result_ == nullptr; }
@@ -147,7 +156,7 @@ template <any_value X>
 constexpr auto resize(X const& x, ResizeSize size, ResizeOptions options = {}) {
   static_assert(X::rank == 4, "mixprec: resize: needs images of shape (N,C,H,W). Reshape the operand.");
   auto operand = detail::settled(x);
-  return PendingResize<decltype(operand)>(std::move(operand), ops::Resize{{}, size, options});
+  return PendingResize<decltype(operand)>(std::move(operand), ops::Resize{{}, size, options, {}});
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI

@@ -29,6 +29,7 @@ constexpr bool is_norm(ParameterKind kind) {
 /// | `class_of<Op>` | the op's class, its own unless changed (Apex O2 and O3 cast the model as a whole: all follow) |
 /// | `casts_input`, `casts_output` | the model casts its input to `low`, its output to float32 |
 /// | `parameter(kind)` | dtype in which parameters are stored and updated |
+/// | `recomputes_norms` | batch norm's results are not kept for backward (RecomputeNorms) |
 template <class Low>
 struct PolicyBase {
   static constexpr DType low = dtype_of_v<Low>;
@@ -37,6 +38,7 @@ struct PolicyBase {
   static constexpr bool promotes_low = false;
   static constexpr bool casts_input = false;
   static constexpr bool casts_output = false;
+  static constexpr bool recomputes_norms = false;
   static constexpr DType parameter(ParameterKind) { return low == DType::float64 ? DType::float64 : DType::float32; }
   template <class Op>
   static constexpr OpClass class_of = Op::precision::op_class;
@@ -118,6 +120,14 @@ struct With : Policy {
   }();
 };
 
+/// `Policy` with less memory: what a batch norm, and a relu joined to it, gives is not kept for backward but computed
+/// again from the norm's operand, which is kept anyway, by each op whose gradient reads it. No bit of any result
+/// changes; a training step makes one more pass over those values. With a residual joined, results are kept as without.
+template <class Policy>
+struct RecomputeNorms : Policy {
+  static constexpr bool recomputes_norms = true;
+};
+
 /// The region inside force_fp32: every operand is float at least. `outer` is what auto_fp16 returns to.
 template <class Policy>
 struct ForcedFp32 : Policy {
@@ -146,6 +156,10 @@ template <class Policy, class... Runs>
 struct AutoRegion<With<Policy, Runs...>> {
   using type = With<typename AutoRegion<Policy>::type, Runs...>;
 };
+template <class Policy>
+struct AutoRegion<RecomputeNorms<Policy>> {
+  using type = RecomputeNorms<typename AutoRegion<Policy>::type>;
+};
 }  // namespace detail
 
 /// The policy of a float region opened inside `Policy`, and of a mixed region reopened inside it; both idempotent.
@@ -154,7 +168,8 @@ using force_fp32_t = typename detail::ForceRegion<Policy>::type;
 template <class Policy>
 using auto_fp16_t = typename detail::AutoRegion<Policy>::type;
 
-/// Requires: what PolicyBase documents, and a name. Models: Fp32, PyTorchAmp, Amp, ApexO0-O3, Mmcv, With, ForcedFp32.
+/// Requires: what PolicyBase documents, and a name. Models: Fp32, PyTorchAmp, Amp, ApexO0-O3, Mmcv, With,
+/// RecomputeNorms, ForcedFp32.
 template <class P>
 concept precision_policy = requires {
   { P::low } -> std::convertible_to<DType>;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <string>
 #include <utility>  // std::exchange
 #include <vector>
@@ -13,6 +14,16 @@
 #include <mixprec/tensor/shape.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
+
+template <class B>
+class Session;
+
+/// Computes again what a block held, bit for bit.
+template <class B>
+struct Recipe {
+  virtual ~Recipe() = default;
+  virtual void run(Session<B>& session, void* to) const = 0;
+};
 
 /// Shared ownership of one arena block. Counted without atomics: a storage belongs to one thread.
 template <class B>
@@ -35,6 +46,9 @@ class Storage {
   explicit operator bool() const { return block_ != nullptr; }
   void* data() const { return block_ == nullptr ? nullptr : block_->memory; }
   std::size_t bytes() const { return block_ == nullptr ? 0 : block_->bytes; }
+  /// How to compute the block again; null where it cannot be. Backward then keeps the recipe in place of the block.
+  std::shared_ptr<Recipe<B> const> recipe() const { return block_ == nullptr ? nullptr : block_->recipe; }
+  void set_recipe(std::shared_ptr<Recipe<B> const> recipe) const { block_->recipe = std::move(recipe); }
   /// Marks the block as kept for backward. Returns its bytes the first time, then 0, so that they are counted once.
   std::size_t keep() const { return block_ == nullptr || std::exchange(block_->kept, true) ? 0 : block_->bytes; }
 
@@ -45,6 +59,7 @@ class Storage {
     std::size_t bytes;
     int references;
     bool kept;
+    std::shared_ptr<Recipe<B> const> recipe = nullptr;
   };
   // Out of line, because GCC 12 follows the inlined counter past its own check and warns of a use after the delete.
   [[gnu::noinline]] static void free(Block* block) {
@@ -86,6 +101,9 @@ class Tensor {
                   std::to_string(shape.size()) + ". Give a shape of the same size.");
     return {storage_, data_, shape};
   }
+  /// Channels from `first` on, in place: pixels (rows, at rank 2) stay as far apart as this tensor's. Only for ops that
+  /// take such a stride.
+  Tensor columns(std::int64_t first, Shape<Rank> shape) const { return {storage_, data_ + first, shape}; }
 
  private:
   Shape<Rank> shape_{};

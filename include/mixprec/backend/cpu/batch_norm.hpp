@@ -51,32 +51,47 @@ void shifted_sums(std::int64_t c, std::int64_t row, std::int64_t stop, X const* 
   }
 }
 
+/// Where backward finds the sign of relu's operand: nowhere (no relu), in y, or again from x, as forward rounds it.
+enum class Mask { none, stored, recomputed };
+
+/// Per-channel constants of the normalisation: y = (x - mean) * scale + bias.
+template <class Acc>
+struct NormTerms {
+  Acc const *mean, *scale, *bias;
+};
+
 /// The gradient that enters batch norm: dy, cut where the fused ReLU cut.
-template <bool relu, class Acc, class Y>
-Acc entering_gradient(Y y, Y dy) {
+template <Mask mask, class Acc, class X, class Y>
+Acc entering_gradient(Acc mean, Acc scale, Acc bias, X x, Y y, Y dy) {
   Acc const gradient = convert<Acc>(dy);
-  if constexpr (relu) return convert<Acc>(y) > Acc{0} ? gradient : Acc{0};
+  if constexpr (mask == Mask::recomputed) y = convert<Y>((convert<Acc>(x) - mean) * scale + bias);
+  if constexpr (mask != Mask::none) return convert<Acc>(y) > Acc{0} ? gradient : Acc{0};
   return gradient;
 }
 
 /// Adds the sums of g and of g * (x - mean) over rows [row, stop).
-template <bool relu, class X, class Y, class Acc>
+template <Mask mask, class X, class Y, class Acc>
 void gradient_sums(std::int64_t c, std::int64_t row, std::int64_t stop, X const* x, Y const* y, Y const* dy,
-                   Acc const* __restrict mean, Acc* __restrict sum_g, Acc* __restrict sum_gx) {
+                   std::int64_t stride, NormTerms<Acc> const& terms, Acc* __restrict sum_g, Acc* __restrict sum_gx) {
+  Acc const* __restrict mean = terms.mean;
+  Acc const* __restrict scale = terms.scale;
+  Acc const* __restrict bias = terms.bias;
   for (; row + 2 <= stop; row += 2) {
     X const* __restrict from = x + row * c;
-    Y const* __restrict result = y + row * c;
-    Y const* __restrict upstream = dy + row * c;
+    Y const* __restrict result = y + row * stride;
+    Y const* __restrict upstream = dy + row * stride;
     for (std::int64_t j = 0; j < c; ++j) {
-      Acc const g0 = entering_gradient<relu, Acc>(result[j], upstream[j]);
-      Acc const g1 = entering_gradient<relu, Acc>(result[c + j], upstream[c + j]);
+      Acc const g0 = entering_gradient<mask>(mean[j], scale[j], bias[j], from[j], result[j], upstream[j]);
+      Acc const g1 =
+          entering_gradient<mask>(mean[j], scale[j], bias[j], from[c + j], result[stride + j], upstream[stride + j]);
       sum_g[j] += g0 + g1;
       sum_gx[j] += g0 * (convert<Acc>(from[j]) - mean[j]) + g1 * (convert<Acc>(from[c + j]) - mean[j]);
     }
   }
   for (; row < stop; ++row) {
     for (std::int64_t j = 0; j < c; ++j) {
-      Acc const g = entering_gradient<relu, Acc>(y[row * c + j], dy[row * c + j]);
+      Acc const g = entering_gradient<mask>(mean[j], scale[j], bias[j], x[row * c + j], y[row * stride + j],
+                                            dy[row * stride + j]);
       sum_g[j] += g;
       sum_gx[j] += g * (convert<Acc>(x[row * c + j]) - mean[j]);
     }
@@ -96,12 +111,13 @@ void normalise_row(std::int64_t c, X const* __restrict x, Acc const* __restrict 
 }
 
 /// One row of the backward's second pass: dx = scale * (g - mean_g - (x - mean) * slope), dresidual = g.
-template <bool relu, bool has_dx, bool has_dresidual, class X, class Y, class Acc>
+template <Mask mask, bool has_dx, bool has_dresidual, class X, class Y, class Acc>
 void gradient_row(std::int64_t c, X const* __restrict x, Y const* __restrict y, Y const* __restrict dy,
-                  Acc const* __restrict mean, Acc const* __restrict scale, Acc const* __restrict mean_g,
-                  Acc const* __restrict slope, X* __restrict dx, X* __restrict dresidual) {
+                  Acc const* __restrict mean, Acc const* __restrict scale, Acc const* __restrict bias,
+                  Acc const* __restrict mean_g, Acc const* __restrict slope, X* __restrict dx,
+                  X* __restrict dresidual) {
   for (std::int64_t j = 0; j < c; ++j) {
-    Acc const g = entering_gradient<relu, Acc>(y[j], dy[j]);
+    Acc const g = entering_gradient<mask>(mean[j], scale[j], bias[j], x[j], y[j], dy[j]);
     if constexpr (has_dx) dx[j] = convert<X>(scale[j] * (g - mean_g[j] - (convert<Acc>(x[j]) - mean[j]) * slope[j]));
     if constexpr (has_dresidual) dresidual[j] = convert<X>(g);
   }
@@ -169,14 +185,15 @@ void batch_norm_invstd(Stream&, std::int64_t c, Acc const* running_var, double e
 }
 
 /// y = (x - mean) * invstd * weight + bias, then + residual, then ReLU, each stage rounded to Y: the same bits as the
-/// three ops one by one. `residual` may be null.
+/// three ops one by one. `residual` may be null. y's rows lie `y_stride` elements apart, 0: c.
 template <floating_dtype X, floating_dtype G, floating_dtype Y>
 void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x, accumulator_t<X> const* mean,
                         accumulator_t<X> const* invstd, G const* weight, G const* bias,
-                        std::type_identity_t<X> const* residual, bool relu, Y* y) {
+                        std::type_identity_t<X> const* residual, bool relu, Y* y, std::int64_t y_stride = 0) {
   using Acc = accumulator_t<X>;
   auto* const scale = static_cast<Acc*>(stream.scratch(static_cast<std::size_t>(2 * c) * sizeof(Acc)));
   auto* const shift = scale + c;
+  if (y_stride == 0) y_stride = c;
   for (std::int64_t j = 0; j < c; ++j) {
     scale[j] = invstd[j] * convert<Acc>(weight[j]);
     shift[j] = convert<Acc>(bias[j]);
@@ -184,7 +201,8 @@ void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X con
   auto const run = [&](auto row_kernel) {
     parallel_for(stream, rows, detail::row_grain(c), [=](std::int64_t row, std::int64_t end) {
       for (; row < end; ++row) {
-        row_kernel(c, x + row * c, mean, scale, shift, residual == nullptr ? x : residual + row * c, y + row * c);
+        row_kernel(c, x + row * c, mean, scale, shift, residual == nullptr ? x : residual + row * c,
+                   y + row * y_stride);
       }
     });
   };
@@ -200,43 +218,58 @@ void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X con
 /// Gradients of batch_norm_forward. With g = relu ? (y > 0 ? dy : 0) : dy and xhat = (x - mean) * invstd:
 /// dbias = sum g, dweight = sum g * xhat, dresidual = g, and dx = weight * invstd * (g - dbias / rows
 /// - xhat * dweight / rows), or weight * invstd * g where the statistics were not the batch's. Every output may be
-/// null; y may be null without relu. `bias` is what CUDA's twin finds relu's sign from; here reading y costs less.
-/// Precision: sums as in batch_norm_statistics; dx uses the unrounded dweight and
-/// dbias.
+/// null. So may y without relu, and with relu but without a residual, where `bias` then gives its sign; reading y costs
+/// less. The rows of y and dy lie `y_stride` elements apart, 0: c. Precision: sums as in batch_norm_statistics; dx uses
+/// the unrounded dweight and dbias.
 template <floating_dtype X, floating_dtype Y, floating_dtype G, floating_dtype GW>
 void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x,
                          std::type_identity_t<Y> const* y, Y const* dy, accumulator_t<X> const* mean,
-                         accumulator_t<X> const* invstd, G const* weight, std::type_identity_t<G> const* /*bias*/,
+                         accumulator_t<X> const* invstd, G const* weight, std::type_identity_t<G> const* bias,
                          bool relu, bool batch_statistics, std::type_identity_t<X>* dx,
-                         std::type_identity_t<X>* dresidual, GW* dweight, std::type_identity_t<GW>* dbias) {
+                         std::type_identity_t<X>* dresidual, GW* dweight, std::type_identity_t<GW>* dbias,
+                         std::int64_t y_stride = 0) {
   using Acc = accumulator_t<X>;
-  if (!relu) y = dy;  // read nowhere, but a valid pointer for the loops' arithmetic
+  if (y_stride == 0) y_stride = c;
+  bool const recomputes = relu && y == nullptr;
+  if (y == nullptr) y = dy;  // read nowhere, but a valid pointer for the loops' arithmetic
   detail::Chunks const chunks(rows, 128);
   std::int64_t const slot = 2 * c * static_cast<std::int64_t>(sizeof(double) + sizeof(Acc));
-  std::size_t const coefficients_bytes = static_cast<std::size_t>(3 * c) * sizeof(Acc);
+  std::size_t const coefficients_bytes = static_cast<std::size_t>(4 * c) * sizeof(Acc);
   auto* const totals =
       static_cast<double*>(stream.scratch(static_cast<std::size_t>(chunks.count * slot) + coefficients_bytes));
   auto* const sums = reinterpret_cast<Acc*>(totals + chunks.count * 2 * c);
   auto* const scale = sums + chunks.count * 2 * c;
   auto* const mean_g = scale + c;
   auto* const slope = mean_g + c;
+  auto* const shift = slope + c;
+  for (std::int64_t j = 0; j < c; ++j) {
+    scale[j] = invstd[j] * convert<Acc>(weight[j]);
+    shift[j] = recomputes ? convert<Acc>(bias[j]) : Acc{0};
+  }
+  detail::NormTerms<Acc> const terms{mean, scale, shift};
   bool const needs_sums = dweight != nullptr || dbias != nullptr || (dx != nullptr && batch_statistics);
 
-  auto const sum_rows = [=]<bool cut>(std::int64_t chunk) {
+  auto const sum_rows = [=]<detail::Mask mask>(std::int64_t chunk) {
     double* __restrict total = totals + chunk * 2 * c;
     Acc* __restrict block = sums + chunk * 2 * c;
     std::fill(total, total + 2 * c, 0.0);
     for (std::int64_t row = chunks.begin(chunk), stop = row; row < chunks.end(chunk); row = stop) {
       stop = std::min(chunks.end(chunk), row + detail::rows_per_block);
       std::fill(block, block + 2 * c, Acc{0});
-      detail::gradient_sums<cut>(c, row, stop, x, y, dy, mean, block, block + c);
+      detail::gradient_sums<mask>(c, row, stop, x, y, dy, y_stride, terms, block, block + c);
       for (std::int64_t j = 0; j < 2 * c; ++j) total[j] += static_cast<double>(block[j]);
     }
   };
   if (needs_sums) {
     parallel_for(stream, chunks.count, 1, [=](std::int64_t chunk, std::int64_t last) {
       for (; chunk < last; ++chunk) {
-        relu ? sum_rows.template operator()<true>(chunk) : sum_rows.template operator()<false>(chunk);
+        if (recomputes) {
+          sum_rows.template operator()<detail::Mask::recomputed>(chunk);
+        } else if (relu) {
+          sum_rows.template operator()<detail::Mask::stored>(chunk);
+        } else {
+          sum_rows.template operator()<detail::Mask::none>(chunk);
+        }
       }
     });
   }
@@ -248,7 +281,6 @@ void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X co
     }
     double const inverse_deviation = static_cast<double>(invstd[j]);
     double const per_row = batch_statistics ? 1.0 / static_cast<double>(rows) : 0.0;
-    scale[j] = invstd[j] * convert<Acc>(weight[j]);
     mean_g[j] = static_cast<Acc>(sum_g * per_row);
     slope[j] = static_cast<Acc>(sum_gx * inverse_deviation * inverse_deviation * per_row);
     if (dweight != nullptr) dweight[j] = convert<GW>(sum_gx * inverse_deviation);
@@ -259,21 +291,27 @@ void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X co
     parallel_for(stream, rows, detail::row_grain(c), [=](std::int64_t row, std::int64_t end) {
       for (; row < end; ++row) {
         std::int64_t const at = row * c;
-        row_kernel(c, x + at, y + at, dy + at, mean, scale, mean_g, slope, dx == nullptr ? nullptr : dx + at,
-                   dresidual == nullptr ? nullptr : dresidual + at);
+        row_kernel(c, x + at, y + row * y_stride, dy + row * y_stride, mean, scale, shift, mean_g, slope,
+                   dx == nullptr ? nullptr : dx + at, dresidual == nullptr ? nullptr : dresidual + at);
       }
     });
   };
-  auto const choose_outputs = [&]<bool cut>() {
+  auto const choose_outputs = [&]<detail::Mask mask>() {
     if (dx != nullptr && dresidual != nullptr) {
-      run([](auto... a) { detail::gradient_row<cut, true, true>(a...); });
+      run([](auto... a) { detail::gradient_row<mask, true, true>(a...); });
     } else if (dx != nullptr) {
-      run([](auto... a) { detail::gradient_row<cut, true, false>(a...); });
+      run([](auto... a) { detail::gradient_row<mask, true, false>(a...); });
     } else if (dresidual != nullptr) {
-      run([](auto... a) { detail::gradient_row<cut, false, true>(a...); });
+      run([](auto... a) { detail::gradient_row<mask, false, true>(a...); });
     }
   };
-  relu ? choose_outputs.template operator()<true>() : choose_outputs.template operator()<false>();
+  if (recomputes) {
+    choose_outputs.template operator()<detail::Mask::recomputed>();
+  } else if (relu) {
+    choose_outputs.template operator()<detail::Mask::stored>();
+  } else {
+    choose_outputs.template operator()<detail::Mask::none>();
+  }
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI::cpu

@@ -30,23 +30,28 @@ void interpolate_pixel(ResizeGeometry const& g, X const* image, std::int64_t row
 
 }  // namespace detail
 
-/// y = x between its pixels. Shapes: x (N,H,W,C), y (N,P,Q,C). Precision: weights and sums in the accumulator type, one
-/// rounding. Source: torch.nn.functional.interpolate, mode="bilinear", without antialiasing.
+/// y = x between its pixels. Shapes: x (N,H,W,C), y (N,P,Q,C), whose pixels lie `y_stride` elements apart, 0: C.
+/// Precision: weights and sums in the accumulator type, one rounding. Source: torch.nn.functional.interpolate,
+/// mode="bilinear", without antialiasing.
 template <floating_dtype X, floating_dtype Y>
-void resize_forward(Stream& stream, ResizeGeometry const& g, X const* x, Y* y) {
+void resize_forward(Stream& stream, ResizeGeometry const& g, X const* x, Y* y, std::int64_t y_stride = 0) {
   using Acc = accumulator_t<X>;
+  if (y_stride == 0) y_stride = g.c;
   detail::for_each_position(
       stream, g.n, g.rows.out, g.columns.out, g.c, 4,
-      [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t at, std::int64_t first, std::int64_t count) {
+      [&](std::int64_t n, std::int64_t p, std::int64_t q, std::int64_t, std::int64_t first, std::int64_t count) {
+        Y* const to = y + ((n * g.rows.out + p) * g.columns.out + q) * y_stride + first;
         detail::interpolate_pixel<Acc>(g, x + n * g.rows.in * g.columns.in * g.c + first, p, q, count,
-                                       [&](std::int64_t j, Acc value) { y[at + j] = convert<Y>(value); });
+                                       [&](std::int64_t j, Acc value) { to[j] = convert<Y>(value); });
       });
 }
 
-/// dx = for each input the sum of dy over the outputs that it touches, times its weight there; rows first.
+/// dx = for each input the sum of dy over the outputs that it touches, times its weight there; rows first. dy's pixels
+/// lie `y_stride` elements apart, 0: C.
 template <floating_dtype Y, floating_dtype X>
-void resize_backward(Stream& stream, ResizeGeometry const& g, Y const* dy, X* dx) {
+void resize_backward(Stream& stream, ResizeGeometry const& g, Y const* dy, X* dx, std::int64_t y_stride = 0) {
   using Acc = accumulator_t<X>;
+  if (y_stride == 0) y_stride = g.c;
   std::int64_t const touched = 4 * (1 + g.rows.out / g.rows.in) * (1 + g.columns.out / g.columns.in);
   detail::for_each_position(
       stream, g.n, g.rows.in, g.columns.in, g.c, touched,
@@ -56,7 +61,7 @@ void resize_backward(Stream& stream, ResizeGeometry const& g, Y const* dy, X* dx
           Acc const vertical = g.rows.weight<Acc>(p, h);
           for (std::int64_t q = g.columns.begin(w - 1); q < g.columns.begin(w + 1); ++q) {
             Acc const weight = vertical * g.columns.weight<Acc>(q, w);
-            Y const* __restrict upstream = dy + ((n * g.rows.out + p) * g.columns.out + q) * g.c + first;
+            Y const* __restrict upstream = dy + ((n * g.rows.out + p) * g.columns.out + q) * y_stride + first;
             for (std::int64_t j = 0; j < count; ++j) total[j] += weight * convert<Acc>(upstream[j]);
           }
         }

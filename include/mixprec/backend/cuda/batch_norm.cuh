@@ -111,7 +111,8 @@ struct InverseRoot {
 template <int W, bool Residual, class X, class G, class Y>
 __global__ void __launch_bounds__(column_threads, 1)
     batch_norm_forward_kernel(ColumnTiling tiling, std::int64_t rows, std::int64_t c, X const* x, float const* mean,
-                              float const* invstd, G const* weight, G const* bias, X const* residual, bool relu, Y* y) {
+                              float const* invstd, G const* weight, G const* bias, X const* residual, bool relu, Y* y,
+                              std::int64_t y_stride) {
   constexpr int unroll = Residual ? 2 : 4;
   ColumnPosition const at = column_position<W>(tiling, rows);
   if (at.channel >= c) return;
@@ -148,19 +149,20 @@ __global__ void __launch_bounds__(column_threads, 1)
         if constexpr (Residual) rounded = convert<Y>(convert<float>(rounded) + convert<float>(skip[u].element[j]));
         out.element[j] = relu ? convert<Y>(rectified(convert<float>(rounded))) : rounded;
       }
-      store<W>(y + r * c + at.channel, out);
+      store<W>(y + r * y_stride + at.channel, out);
     }
   }
 }
 
 template <int W, class X, class G, class Y>
 void batch_norm_forward_with(Stream& stream, std::int64_t rows, std::int64_t c, X const* x, float const* mean,
-                             float const* invstd, G const* weight, G const* bias, X const* residual, bool relu, Y* y) {
+                             float const* invstd, G const* weight, G const* bias, X const* residual, bool relu, Y* y,
+                             std::int64_t y_stride) {
   ColumnTiling const tiling = tile_columns<W>(stream, rows, c, apply_unroll);
   launch(
       stream, "batch_norm_forward", tiling.grid(), column_threads,
       residual == nullptr ? batch_norm_forward_kernel<W, false, X, G, Y> : batch_norm_forward_kernel<W, true, X, G, Y>,
-      tiling, rows, c, x, mean, invstd, weight, bias, residual, relu, y);
+      tiling, rows, c, x, mean, invstd, weight, bias, residual, relu, y, y_stride);
 }
 
 /// ReLU's gradient: dy where y is positive, else 0.
@@ -218,9 +220,9 @@ __device__ NormTerms<W> norm_terms(std::int64_t channel, float const* mean, floa
 template <Mask mask, int W, class X, class Y, class G, class GW>
 __global__ void __launch_bounds__(column_threads, 1)
     batch_norm_backward_sums_kernel(ColumnTiling tiling, std::int64_t rows, std::int64_t c, X const* x, Y const* y,
-                                    Y const* dy, float const* mean, float const* invstd, G const* weight, G const* bias,
-                                    Y* masked, GW* dweight, GW* dbias, float2* terms, float2* partials,
-                                    std::uint32_t* counters) {
+                                    Y const* dy, std::int64_t y_stride, float const* mean, float const* invstd,
+                                    G const* weight, G const* bias, Y* masked, GW* dweight, GW* dbias, float2* terms,
+                                    float2* partials, std::uint32_t* counters) {
   ColumnPosition const at = column_position<W>(tiling, rows);
   float sums[2][W] = {};
   if (at.channel < c) {
@@ -233,8 +235,8 @@ __global__ void __launch_bounds__(column_threads, 1)
       for (int u = 0; u < unroll; ++u) {
         std::int64_t const r = row + u * at.lanes;
         if (r < at.end) in[u] = load<W>(x + r * c + at.channel);
-        if (r < at.end) gradient[u] = load<W>(dy + r * c + at.channel);
-        if (r < at.end && mask == Mask::stored) result[u] = load<W>(y + r * c + at.channel);
+        if (r < at.end) gradient[u] = load<W>(dy + r * y_stride + at.channel);
+        if (r < at.end && mask == Mask::stored) result[u] = load<W>(y + r * y_stride + at.channel);
       }
 #pragma unroll
       for (int u = 0; u < unroll; ++u) {
@@ -281,8 +283,8 @@ __global__ void __launch_bounds__(column_threads, 1)
 template <Mask mask, int W, class X, class Y, class G>
 __global__ void __launch_bounds__(column_threads, 1)
     batch_norm_backward_apply_kernel(ColumnTiling tiling, std::int64_t rows, std::int64_t c, X const* x, Y const* y,
-                                     Y const* dy, float const* mean, float const* invstd, G const* weight,
-                                     G const* bias, float2 const* terms, X* dx, X* dresidual) {
+                                     Y const* dy, std::int64_t y_stride, float const* mean, float const* invstd,
+                                     G const* weight, G const* bias, float2 const* terms, X* dx, X* dresidual) {
   ColumnPosition const at = column_position<W>(tiling, rows);
   if (at.channel >= c) return;
   NormTerms<W> const norm = norm_terms<W>(at.channel, mean, invstd, weight, bias);
@@ -301,9 +303,9 @@ __global__ void __launch_bounds__(column_threads, 1)
 #pragma unroll
     for (int u = 0; u < apply_unroll; ++u) {
       std::int64_t const r = row + u * at.lanes;
-      if (r < at.end) gradient[u] = load<W>(dy + r * c + at.channel);
+      if (r < at.end) gradient[u] = load<W>(dy + r * y_stride + at.channel);
       if (r < at.end && (terms != nullptr || mask == Mask::recomputed)) in[u] = load<W>(x + r * c + at.channel);
-      if (r < at.end && mask == Mask::stored) result[u] = load<W>(y + r * c + at.channel);
+      if (r < at.end && mask == Mask::stored) result[u] = load<W>(y + r * y_stride + at.channel);
     }
 #pragma unroll
     for (int u = 0; u < apply_unroll; ++u) {
@@ -331,8 +333,8 @@ __global__ void __launch_bounds__(column_threads, 1)
 
 template <Mask mask, int W, class X, class Y, class G, class GW>
 void batch_norm_backward_with(Stream& stream, std::int64_t rows, std::int64_t c, X const* x, Y const* y, Y const* dy,
-                              float const* mean, float const* invstd, G const* weight, G const* bias,
-                              bool batch_statistics, X* dx, X* dresidual, GW* dweight, GW* dbias) {
+                              std::int64_t y_stride, float const* mean, float const* invstd, G const* weight,
+                              G const* bias, bool batch_statistics, X* dx, X* dresidual, GW* dweight, GW* dbias) {
   ColumnTiling const tiling = tile_columns<W>(stream, rows, c, apply_unroll);
   bool const centered = batch_statistics && dx != nullptr;
   float2* terms = nullptr;
@@ -344,18 +346,18 @@ void batch_norm_backward_with(Stream& stream, std::int64_t rows, std::int64_t c,
     // The first pass has g in registers anyway: where it may store it as it is, the second pass reads g alone.
     if constexpr (std::is_same_v<X, Y>) masked = dresidual;
     launch(stream, "batch_norm_backward (sums)", tiling.grid(), column_threads,
-           batch_norm_backward_sums_kernel<mask, W, X, Y, G, GW>, tiling, rows, c, x, y, dy, mean, invstd, weight, bias,
-           masked, dweight, dbias, terms, terms + padded, counters);
+           batch_norm_backward_sums_kernel<mask, W, X, Y, G, GW>, tiling, rows, c, x, y, dy, y_stride, mean, invstd,
+           weight, bias, masked, dweight, dbias, terms, terms + padded, counters);
   }
   if (dx == nullptr && (dresidual == nullptr || masked != nullptr)) return;
   if (masked != nullptr) {
     launch(stream, "batch_norm_backward (apply)", tiling.grid(), column_threads,
-           batch_norm_backward_apply_kernel<Mask::none, W, X, Y, G>, tiling, rows, c, x, nullptr, masked, mean, invstd,
-           weight, bias, centered ? terms : nullptr, dx, nullptr);
+           batch_norm_backward_apply_kernel<Mask::none, W, X, Y, G>, tiling, rows, c, x, nullptr, masked, c, mean,
+           invstd, weight, bias, centered ? terms : nullptr, dx, nullptr);
   } else {
     launch(stream, "batch_norm_backward (apply)", tiling.grid(), column_threads,
-           batch_norm_backward_apply_kernel<mask, W, X, Y, G>, tiling, rows, c, x, y, dy, mean, invstd, weight, bias,
-           centered ? terms : nullptr, dx, dresidual);
+           batch_norm_backward_apply_kernel<mask, W, X, Y, G>, tiling, rows, c, x, y, dy, y_stride, mean, invstd,
+           weight, bias, centered ? terms : nullptr, dx, dresidual);
   }
 }
 
@@ -395,18 +397,19 @@ inline void batch_norm_invstd(Stream& stream, std::int64_t c, float const* runni
 }
 
 /// y = (x - mean) * invstd * weight + bias, then + residual where one is given, then ReLU where `relu`.
-/// Shapes: x, residual, y (rows, c). Precision: float; rounded to Y after each of the three stages, so that the fused
-/// form equals the three ops bit for bit.
+/// Shapes: x, residual, y (rows, c); y's rows lie `y_stride` elements apart, 0: c. Precision: float; rounded to Y after
+/// each of the three stages, so that the fused form equals the three ops bit for bit.
 template <floating_dtype X, floating_dtype G, floating_dtype Y>
 void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x, float const* mean,
                         float const* invstd, G const* weight, G const* bias, std::type_identity_t<X> const* residual,
-                        bool relu, Y* y) {
+                        bool relu, Y* y, std::int64_t y_stride = 0) {
   if (rows == 0 || c == 0) return;
+  if (y_stride == 0) y_stride = c;
   constexpr int width = detail::vector_width<X, Y>;
-  if (c % width == 0) {
-    detail::batch_norm_forward_with<width>(stream, rows, c, x, mean, invstd, weight, bias, residual, relu, y);
+  if (detail::takes_vectors<width>(c, y_stride, y)) {
+    detail::batch_norm_forward_with<width>(stream, rows, c, x, mean, invstd, weight, bias, residual, relu, y, y_stride);
   } else {
-    detail::batch_norm_forward_with<1>(stream, rows, c, x, mean, invstd, weight, bias, residual, relu, y);
+    detail::batch_norm_forward_with<1>(stream, rows, c, x, mean, invstd, weight, bias, residual, relu, y, y_stride);
   }
 }
 
@@ -414,22 +417,25 @@ void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X con
 /// dresidual = g, and dx = weight * invstd * (g - dbias / rows - xhat * dweight / rows), or weight * invstd * g where
 /// mean and invstd are not the batch's. Every output may be nullptr; so may y where `relu` is false. A `bias` says that
 /// y is relu of the batch norm alone, without a residual: its sign is then found again from x, which saves reading y
-/// twice.
+/// twice. The rows of y and dy lie `y_stride` elements apart, 0: c.
 /// Precision: float, sums in a fixed order, one rounding each.
 template <floating_dtype X, floating_dtype Y, floating_dtype G, floating_dtype GW>
 void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x,
                          std::type_identity_t<Y> const* y, Y const* dy, float const* mean, float const* invstd,
                          G const* weight, std::type_identity_t<G> const* bias, bool relu, bool batch_statistics,
                          std::type_identity_t<X>* dx, std::type_identity_t<X>* dresidual, GW* dweight,
-                         std::type_identity_t<GW>* dbias) {
+                         std::type_identity_t<GW>* dbias, std::int64_t y_stride = 0) {
   if (c == 0) return;
+  if (y_stride == 0) y_stride = c;
   auto const run = [&]<detail::Mask mask, int width>() {
-    detail::batch_norm_backward_with<mask, width>(stream, rows, c, x, y, dy, mean, invstd, weight, bias,
+    detail::batch_norm_backward_with<mask, width>(stream, rows, c, x, y, dy, y_stride, mean, invstd, weight, bias,
                                                   batch_statistics, dx, dresidual, dweight, dbias);
   };
   auto const choose_width = [&]<detail::Mask mask>() {
     constexpr int width = detail::vector_width<X, Y>;
-    c % width == 0 ? run.template operator()<mask, width>() : run.template operator()<mask, 1>();
+    detail::takes_vectors<width>(c, y_stride, dy) && detail::takes_vectors<width>(c, y_stride, y)
+        ? run.template operator()<mask, width>()
+        : run.template operator()<mask, 1>();
   };
   if (!relu) {
     choose_width.template operator()<detail::Mask::none>();

@@ -41,11 +41,10 @@ template <floating_dtype X, floating_dtype Y>
 void copy_columns(Stream& stream, std::int64_t rows, std::int64_t columns, X const* x, std::int64_t x_stride, Y* y,
                   std::int64_t y_stride) {
   constexpr int width = detail::vector_width<X, Y>;
-  auto const misaligned = [](auto const* pointer) { return reinterpret_cast<std::uintptr_t>(pointer) % 16 != 0; };
-  if ((columns | x_stride | y_stride) % width != 0 || misaligned(x) || misaligned(y)) {
-    detail::copy_columns<1>(stream, rows, columns, x, x_stride, y, y_stride);
-  } else {
+  if (detail::takes_vectors<width>(columns, x_stride, x) && detail::takes_vectors<width>(columns, y_stride, y)) {
     detail::copy_columns<width>(stream, rows, columns, x, x_stride, y, y_stride);
+  } else {
+    detail::copy_columns<1>(stream, rows, columns, x, x_stride, y, y_stride);
   }
 }
 

@@ -231,7 +231,7 @@ template <class Narrow, class Wide, class... Arguments>
 void launch_pixels(Stream& stream, char const* name, std::int64_t elements, std::int64_t c, int width, Narrow narrow,
                    Wide wide, Arguments const&... arguments) {
   if (elements == 0) return;
-  bool const whole = c % width == 0;
+  bool const whole = width > 1 && c % width == 0;
   FlatGrid const grid = flat_grid(stream, name, whole ? elements / width : elements);
   launch(stream, name, grid.blocks, grid.threads, whole ? wide : narrow, elements, arguments...);
 }

@@ -13,7 +13,8 @@ namespace detail {
 __device__ inline float lerp(float a, float b, float fraction) { return fmaf(fraction, b - a, a); }
 
 template <int W, class X, class Y>
-__global__ void resize_forward_kernel(std::int64_t elements, ResizeGeometry g, X const* x, Y* y) {
+__global__ void resize_forward_kernel(std::int64_t elements, ResizeGeometry g, X const* x, Y* y,
+                                      std::int64_t y_stride) {
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
   PixelVector const at = pixel_vector<W>(item, g.rows.out, g.columns.out, g.c);
@@ -32,11 +33,13 @@ __global__ void resize_forward_kernel(std::int64_t elements, ResizeGeometry g, X
     float const bottom = lerp(convert<float>(c.element[j]), convert<float>(d.element[j]), right);
     out.element[j] = convert<Y>(lerp(top, bottom, down));
   }
-  store<W>(y + item * W, out);
+  std::int64_t const pixel = (at.image * g.rows.out + at.row) * g.columns.out + at.column;
+  store<W>(y + pixel * y_stride + at.channel, out);
 }
 
 template <int W, class Y, class X>
-__global__ void resize_backward_kernel(std::int64_t elements, ResizeGeometry g, Y const* dy, X* dx) {
+__global__ void resize_backward_kernel(std::int64_t elements, ResizeGeometry g, Y const* dy, std::int64_t y_stride,
+                                       X* dx) {
   std::int64_t const item = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (item * W >= elements) return;
   PixelVector const at = pixel_vector<W>(item, g.rows.in, g.columns.in, g.c);
@@ -46,11 +49,11 @@ __global__ void resize_backward_kernel(std::int64_t elements, ResizeGeometry g, 
   float sum[W] = {};
   for (int p = top; p < bottom; ++p) {
     float const vertical = g.rows.template weight<float>(p, at.row);
-    Y const* const line = dy + (at.image * g.rows.out + p) * g.columns.out * g.c + at.channel;
+    Y const* const line = dy + (at.image * g.rows.out + p) * g.columns.out * y_stride + at.channel;
 #pragma unroll 4
     for (int q = left; q < right; ++q) {
       float const weight = vertical * g.columns.template weight<float>(q, at.column);
-      Vector<Y, W> const gradient = load<W>(line + q * g.c);
+      Vector<Y, W> const gradient = load<W>(line + q * y_stride);
 #pragma unroll
       for (int j = 0; j < W; ++j) sum[j] = fmaf(weight, convert<float>(gradient.element[j]), sum[j]);
     }
@@ -63,21 +66,27 @@ __global__ void resize_backward_kernel(std::int64_t elements, ResizeGeometry g, 
 
 }  // namespace detail
 
-/// y = x between its pixels. Shapes: x (N,H,W,C), y (N,P,Q,C). Precision: weights and sums in float, one rounding.
+/// y = x between its pixels. Shapes: x (N,H,W,C), y (N,P,Q,C), whose pixels lie `y_stride` elements apart, 0: C.
+/// Precision: weights and sums in float, one rounding.
 /// Source: torch.nn.functional.interpolate, mode="bilinear", without antialiasing.
 template <floating_dtype X, floating_dtype Y>
-void resize_forward(Stream& stream, ResizeGeometry const& g, X const* x, Y* y) {
+void resize_forward(Stream& stream, ResizeGeometry const& g, X const* x, Y* y, std::int64_t y_stride = 0) {
+  if (y_stride == 0) y_stride = g.c;
   constexpr int width = detail::vector_width<X, Y>;
-  detail::launch_pixels(stream, "resize_forward", g.outputs(), g.c, width, detail::resize_forward_kernel<1, X, Y>,
-                        detail::resize_forward_kernel<width, X, Y>, g, x, y);
+  detail::launch_pixels(
+      stream, "resize_forward", g.outputs(), g.c, detail::takes_vectors<width>(g.c, y_stride, y) ? width : 1,
+      detail::resize_forward_kernel<1, X, Y>, detail::resize_forward_kernel<width, X, Y>, g, x, y, y_stride);
 }
 
-/// dx = for each input the sum of dy over the outputs that it touches, times its weight there; rows first.
+/// dx = for each input the sum of dy over the outputs that it touches, times its weight there; rows first. dy's pixels
+/// lie `y_stride` elements apart, 0: C.
 template <floating_dtype Y, floating_dtype X>
-void resize_backward(Stream& stream, ResizeGeometry const& g, Y const* dy, X* dx) {
+void resize_backward(Stream& stream, ResizeGeometry const& g, Y const* dy, X* dx, std::int64_t y_stride = 0) {
+  if (y_stride == 0) y_stride = g.c;
   constexpr int width = detail::vector_width<X, Y>;
-  detail::launch_pixels(stream, "resize_backward", g.inputs(), g.c, width, detail::resize_backward_kernel<1, Y, X>,
-                        detail::resize_backward_kernel<width, Y, X>, g, dy, dx);
+  detail::launch_pixels(
+      stream, "resize_backward", g.inputs(), g.c, detail::takes_vectors<width>(g.c, y_stride, dy) ? width : 1,
+      detail::resize_backward_kernel<1, Y, X>, detail::resize_backward_kernel<width, Y, X>, g, dy, y_stride, dx);
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI::cuda

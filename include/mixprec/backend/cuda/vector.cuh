@@ -40,6 +40,12 @@ __device__ void store(T* p, Vector<T, W> const& vector) {
   *reinterpret_cast<Vector<T, W>*>(p) = vector;
 }
 
+/// Whether rows of `c` elements, `stride` elements apart from `p` on, can be handled W elements at once.
+template <int W, class T>
+bool takes_vectors(std::int64_t c, std::int64_t stride, T const* p) {
+  return (c | stride) % W == 0 && reinterpret_cast<std::uintptr_t>(p) % alignof(Vector<T, W>) == 0;
+}
+
 /// Two floats that another block may have written while this kernel runs: read from the second-level cache.
 __device__ inline float2 load_shared_result(float2 const* p) { return __ldcg(p); }
 __device__ inline float load_shared_result(float const* p) { return __ldcg(p); }
