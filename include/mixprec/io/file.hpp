@@ -3,7 +3,9 @@
 // or not at all.
 #pragma once
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +17,7 @@
 #include <cstdio>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -99,7 +102,8 @@ inline std::vector<std::byte> read_whole_file(std::string const& path, std::stri
 }
 
 /// A file that is written beside its final name and takes that name in `commit`, so that a reader, a full disk or a
-/// killed process never meets half of it. Without `commit` the destructor removes what was written.
+/// killed process never meets half of it. Without `commit` the destructor removes what was written; what a killed
+/// process has left is removed by the next AtomicFile of the same name.
 /// Errors: whatever the system refuses, with the file's final name.
 class AtomicFile {
  public:
@@ -108,12 +112,14 @@ class AtomicFile {
     if (::stat(path_.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
       fail("exists and is not a regular file", "Name a file; a directory or device is never replaced");
     }
-    // A killed process may have left a temporary file, and a later process may get its number: try the next name then.
+    remove_abandoned();
+    // A process on another machine may have this one's number: try the next name then.
     static std::atomic<unsigned> serial{0};
     for (int attempt = 0; attempt < 100 && descriptor_ < 0; ++attempt) {
-      temporary_ = path_ + ".tmp-" + std::to_string(::getpid()) + "-" + std::to_string(serial++);
+      temporary_ = path_ + infix + std::to_string(::getpid()) + "-" + std::to_string(serial++);
       descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
       if (descriptor_ < 0 && errno != EEXIST) break;
+      if (descriptor_ >= 0 && !lock()) ::close(std::exchange(descriptor_, -1));
     }
     if (descriptor_ < 0) {
       fail("cannot be created (" + detail::errno_text(errno) + ")", "Check that the directory exists and is writable");
@@ -139,23 +145,20 @@ class AtomicFile {
 
   /// Puts everything on the disk, then gives the file its name. Call it once, last. Sync: waits for the disk.
   void commit() {
-    bool const flushed = ::fsync(descriptor_) == 0;
-    int const flush_error = errno;
-    bool const closed = ::close(std::exchange(descriptor_, -1)) == 0;
-    if (!flushed || !closed) {
-      fail("cannot be flushed (" + detail::errno_text(flushed ? errno : flush_error) + ")",
-           "Check the space on the disk");
+    if (::fsync(descriptor_) != 0) {
+      fail("cannot be flushed (" + detail::errno_text(errno) + ")", "Check the space on the disk");
     }
     if (std::rename(temporary_.c_str(), path_.c_str()) != 0) {
       fail("cannot be renamed from '" + temporary_ + "' (" + detail::errno_text(errno) + ")",
            "Check that the name is not a directory's");
     }
     committed_ = true;
+    // Only now: the lock that ends with it has kept others from taking the temporary file for an abandoned one. What
+    // close could still report, fsync has reported.
+    ::close(std::exchange(descriptor_, -1));
     // The new name itself is on the disk only once the directory is. Some file systems refuse this, and the file is
     // whole either way, so a failure here is not an error.
-    auto const slash = path_.rfind('/');
-    std::string const directory = slash == std::string::npos ? "." : path_.substr(0, slash + 1);
-    int const handle = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int const handle = ::open(directory().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (handle >= 0) {
       ::fsync(handle);
       ::close(handle);
@@ -163,6 +166,40 @@ class AtomicFile {
   }
 
  private:
+  static constexpr char const* infix = ".tmp-";
+
+  std::string directory() const {
+    auto const slash = path_.rfind('/');
+    return slash == std::string::npos ? "." : path_.substr(0, slash + 1);
+  }
+
+  // A temporary file is locked as long as its writer lives; the system ends the lock with the process. False where
+  // another one has just taken the file for abandoned. File systems without locks go on without them.
+  bool lock() const {
+    if (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) return false;
+    struct stat status {};
+    return ::fstat(descriptor_, &status) == 0 && status.st_nlink > 0;
+  }
+
+  // Removes the temporary files of this name that no living process has locked.
+  void remove_abandoned() const {
+    std::string const folder = directory();
+    auto const slash = path_.rfind('/');
+    std::string const start = (slash == std::string::npos ? path_ : path_.substr(slash + 1)) + infix;
+    DIR* const entries = ::opendir(folder.c_str());
+    if (entries == nullptr) return;  // creating the file will say why
+    while (dirent const* const entry = ::readdir(entries)) {
+      std::string_view const name = entry->d_name;
+      if (!name.starts_with(start) || name.size() == start.size()) continue;
+      if (name.find_first_not_of("0123456789-", start.size()) != name.npos) continue;
+      int const other = ::openat(::dirfd(entries), entry->d_name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+      if (other < 0) continue;
+      if (::flock(other, LOCK_EX | LOCK_NB) == 0) ::unlinkat(::dirfd(entries), entry->d_name, 0);
+      ::close(other);
+    }
+    ::closedir(entries);
+  }
+
   [[noreturn]] void fail(std::string const& what, std::string const& remedy) {
     // A constructor that throws runs no destructor, and removing twice does no harm.
     if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
