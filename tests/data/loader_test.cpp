@@ -291,3 +291,46 @@ TEST_CASE("prefetcher: ends at once wherever its consumer stops, also while a fi
     }
   }
 }
+
+namespace {
+
+/// Batches that hold nothing but the number of their first image, and a count of those that were made.
+struct CountingFill {
+  std::atomic<int>* made;
+  std::int64_t size() const { return 103; }
+  void operator()(mp::HostBatch& batch, std::span<std::uint32_t const> indices, std::int64_t) const {
+    ++*made;
+    batch.count = static_cast<std::int64_t>(indices.size());
+    batch.labels.assign(indices.begin(), indices.end());
+  }
+};
+struct CountingLoader : mp::EpochLoader<CountingFill> {
+  CountingLoader(std::atomic<int>& made, mp::EpochOptions const& options) : EpochLoader(options, CountingFill{&made}) {}
+};
+
+}  // namespace
+
+TEST_CASE("loader: an epoch that starts in its middle has the whole epoch's batches, and makes none before them") {
+  std::atomic<int> made{0};
+  for (bool const drop_last : {false, true}) {
+    CountingLoader loader(made, {.batch_size = 10, .drop_last = drop_last, .seed = 4, .prefetch = 2});
+    std::int64_t const count = loader.batches_per_epoch();
+    CHECK(count == (drop_last ? 10 : 11));
+    std::vector<std::vector<std::int32_t>> whole;
+    for (mp::HostBatch const& batch : loader.epoch(7)) whole.push_back(batch.labels);
+    for (std::int64_t first = 0; first <= count; ++first) {
+      made = 0;
+      std::vector<std::vector<std::int32_t>> part;
+      for (mp::HostBatch const& batch : loader.epoch(7, first)) {
+        CHECK(batch.count == static_cast<std::int64_t>(batch.labels.size()));
+        part.push_back(batch.labels);
+      }
+      CHECK(part == std::vector(whole.begin() + first, whole.end()));
+      CHECK(made == static_cast<int>(count - first));
+    }
+    for (std::int64_t const first : {std::int64_t{-1}, count + 1}) {
+      std::string const message = message_of<mp::Error>([&] { loader.epoch(7, first); });
+      CHECK(has(message, "first_batch is " + std::to_string(first) + ", and an epoch has " + std::to_string(count)));
+    }
+  }
+}

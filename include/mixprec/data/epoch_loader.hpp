@@ -72,10 +72,10 @@ class EpochLoader {
   struct FillBatch {
     EpochLoader const* loader;
     std::span<std::uint32_t const> order;
-    std::int64_t epoch;
+    std::int64_t epoch, first;
     void operator()(HostBatch& batch, std::int64_t index) const {
       auto const batch_size = static_cast<std::size_t>(loader->epoch_options_.batch_size);
-      auto const mine = order.subspan(static_cast<std::size_t>(index) * batch_size);
+      auto const mine = order.subspan(static_cast<std::size_t>(first + index) * batch_size);
       loader->fill_(batch, mine.first(std::min(batch_size, mine.size())), epoch);
     }
   };
@@ -112,9 +112,9 @@ class EpochLoader {
 
    private:
     friend EpochLoader;
-    Epoch(EpochLoader& loader, std::int64_t number)
+    Epoch(EpochLoader& loader, std::int64_t number, std::int64_t first)
         : lease_(loader, number),
-          prefetcher_(lease_->slots, loader.batches_per_epoch(), {&loader, lease_->order, number}) {}
+          prefetcher_(lease_->slots, loader.batches_per_epoch() - first, {&loader, lease_->order, number, first}) {}
 
     Lease lease_;
     Prefetcher<HostBatch, FillBatch> prefetcher_;  // last: its thread ends before the workspace goes back
@@ -128,8 +128,17 @@ class EpochLoader {
     return (fill_.size() + extra) / epoch_options_.batch_size;
   }
 
-  /// Starts preparing epoch `number`. Several epochs may be under way at once, each with its own thread.
-  Epoch epoch(std::int64_t number) { return Epoch(*this, number); }
+  /// Starts preparing epoch `number`, from batch `first_batch` on: the batches before it are not made, and those behind
+  /// it are the same as in the whole epoch. batches_per_epoch() as the first one gives an epoch without batches.
+  /// Several epochs may be under way at once, each with its own thread. Errors: Error for a first batch out of range.
+  Epoch epoch(std::int64_t number, std::int64_t first_batch = 0) {
+    if (first_batch < 0 || first_batch > batches_per_epoch()) {
+      throw Error("loader: first_batch is " + std::to_string(first_batch) + ", and an epoch has " +
+                  std::to_string(batches_per_epoch()) +
+                  " batches. Give 0 to that number; a checkpoint's position counts batches of the same batch_size.");
+    }
+    return Epoch(*this, number, first_batch);
+  }
 
  protected:
   /// Errors: an empty data set, or one too large; options out of range, with their values.
