@@ -41,6 +41,28 @@ inline bool is_batch_counter(std::string_view name) {
          (name.size() > counter.size() && name.ends_with(counter) && name[name.size() - counter.size() - 1] == '.');
 }
 
+/// A name of the model and the file's tensor for it.
+using FoundWeights = std::vector<std::pair<std::string, SafetensorsTensor const*>>;
+
+/// Sets what was found. Errors: Error, before anything is changed, for other dtypes or shapes. Sync: waits.
+template <class M>
+void assign_weights(M& model, SafetensorsFile const& file, FoundWeights const& found) {
+  for (auto const& [name, tensor] : found) {
+    if (!loads_dtype(*tensor)) {
+      fail_file("safetensors", file.path(), "tensor for '" + name + "' is stored as " + tensor->dtype_text,
+                "Store it as F64, F32, F16, BF16 or I64");
+    }
+    std::vector<std::int64_t> const shape = model.shape_of(name);
+    if (shape != tensor->shape) {
+      fail_file("safetensors", file.path(),
+                "tensor for '" + name + "' has the shape " + safetensors_shape_text(tensor->shape) +
+                    ", but the model's is " + safetensors_shape_text(shape),
+                "Declare the model that the weights belong to");
+    }
+  }
+  for (auto const& [name, tensor] : found) model.assign(name, values_of(tensor->bytes, tensor->dtype));
+}
+
 inline std::string listed(std::vector<std::string> const& names) {
   std::string text;
   for (std::string const& name : names) text += (text.empty() ? "" : ", ") + name;
@@ -60,7 +82,7 @@ LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const&
     detail::fail_file("safetensors", file.path(), what, remedy);
   };
   LoadedWeights result;
-  std::vector<std::pair<std::string, SafetensorsTensor const*>> found;
+  detail::FoundWeights found;
   std::set<std::string> own, read;
   for (std::string const& name : model.names()) {
     own.insert(name);
@@ -82,18 +104,52 @@ LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const&
                (result.unexpected.empty() ? "" : "; unexpected: " + detail::listed(result.unexpected)),
            "Give a NameMap, or Match::partial to load what both have");
   }
-  for (auto const& [name, tensor] : found) {
-    if (!detail::loads_dtype(*tensor)) {
-      refuse("tensor for '" + name + "' is stored as " + tensor->dtype_text, "Store it as F64, F32, F16, BF16 or I64");
-    }
-    std::vector<std::int64_t> const shape = model.shape_of(name);
-    if (shape != tensor->shape) {
-      refuse("tensor for '" + name + "' has the shape " + detail::safetensors_shape_text(tensor->shape) +
-                 ", but the model's is " + detail::safetensors_shape_text(shape),
-             "Declare the model that the weights belong to");
+  detail::assign_weights(model, file, found);
+  return result;
+}
+
+/// Sets the part of a model whose names begin with `part`, from a file where they begin with `stored_as` in its place:
+/// `load_part(fcn, "backbone.", file)` takes a backbone from the classifier that it was pretrained in, as
+/// mmsegmentation does with torchvision's ResNets and its own V1c ones; `load_part(fcn, "backbone.", file,
+/// "backbone.")` takes it from another segmentation model, and `load_part(net, "", file, "model.")` a model from a
+/// checkpoint. Precision and Sync are load_weights'. `unexpected` of the result names the file's other tensors
+/// (fc.weight). Errors: Error, before anything is changed: a part without names, names of the part that the file lacks,
+/// shapes or dtypes that do not fit, and tensors that the model lacks in a child that it has (layer3.6 of a deeper
+/// network).
+template <class M>
+LoadedWeights load_part(M& model, std::string const& part, SafetensorsFile const& file,
+                        std::string const& stored_as = "") {
+  auto const refuse = [&](std::string const& what, std::string const& remedy) {
+    detail::fail_file("safetensors", file.path(), what, remedy);
+  };
+  auto const child_of = [&](std::string const& stored) { return stored.substr(0, stored.find('.', stored_as.size())); };
+  LoadedWeights result;
+  detail::FoundWeights found;
+  std::set<std::string> read, children;
+  for (std::string const& name : model.names()) {
+    if (!name.starts_with(part)) continue;
+    std::string const stored = stored_as + name.substr(part.size());
+    children.insert(child_of(stored));
+    if (!file.contains(stored)) {
+      result.missing.push_back(stored);
+    } else if (read.insert(stored).second) {
+      found.emplace_back(name, &file.find(stored));
     }
   }
-  for (auto const& [name, tensor] : found) model.assign(name, detail::values_of(tensor->bytes, tensor->dtype));
+  if (children.empty()) refuse("the model has no names that begin with '" + part + "'", "Check the part's name");
+  std::vector<std::string> deeper;
+  for (std::string const& name : file.names()) {
+    if (read.contains(name) || detail::is_batch_counter(name)) continue;
+    bool const below = name.starts_with(stored_as) && children.contains(child_of(name));
+    (below ? deeper : result.unexpected).push_back(name);
+  }
+  if (!result.missing.empty() || !deeper.empty()) {
+    refuse("does not fit the model's '" + part + "'" +
+               (result.missing.empty() ? "" : "; missing: " + detail::listed(result.missing)) +
+               (deeper.empty() ? "" : "; unexpected: " + detail::listed(deeper)),
+           "Declare the model that the weights belong to, or name the file's prefix");
+  }
+  detail::assign_weights(model, file, found);
   return result;
 }
 
