@@ -3,5 +3,6 @@
 #pragma once
 
 #include <mixprec/backend/cpu/cpu.hpp>
+#include <mixprec/backend/cpu/environment.hpp>
 #include <mixprec/backend/cpu/kernels.hpp>
 #include <mixprec/backend/cpu/optimizer.hpp>

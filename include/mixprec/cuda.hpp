@@ -3,4 +3,5 @@
 #pragma once
 
 #include <mixprec/backend/cuda/cuda.hpp>
+#include <mixprec/backend/cuda/environment.hpp>
 #include <mixprec/backend/cuda/kernels.cuh>

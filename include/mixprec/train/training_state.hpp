@@ -31,6 +31,9 @@ class TrainingState {
   TrainingState(TrainingState const&) = delete;
   TrainingState& operator=(TrainingState const&) = delete;
 
+  /// The model's: where everything runs.
+  typename B::Stream& stream() { return model_.stream(); }
+
   /// Whether the last step was taken, the scale, the learning rate; until the next step begins. Sync: waits.
   StepResult result() { return step_result(scaler_snapshot(), step_snapshot()); }
   /// The scaler's and the schedule's state alone; `restore` takes it back. Sync: waits.
