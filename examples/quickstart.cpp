@@ -18,6 +18,8 @@
 #include <exception>
 
 #include "support/backends.hpp"
+#include "support/gpu.hpp"
+#include "support/output.hpp"
 #include "support/progress.hpp"
 
 namespace quickstart {
@@ -110,8 +112,8 @@ Run train(Options const& options, Data const& data, Scaler const& scaler, Run ru
                   return mp::cross_entropy(net(images), labels);
                 }};
 
-  Progress progress(run.policy, options.epochs, steps);
-  ProgressState state;
+  support::Progress progress(run.policy, "test accuracy", options.epochs, steps);
+  support::ProgressState state;
   std::int64_t done = 0;
   for (int epoch = 0; epoch < options.epochs; ++epoch) {
     state.epoch = epoch + 1;
@@ -135,7 +137,7 @@ Run train(Options const& options, Data const& data, Scaler const& scaler, Run ru
     // Every step takes the same memory; what the tests take later is not the training's.
     if (epoch == 0) run.peak_bytes = net.session().arena().high_water() + step.arena().high_water();
     run.predictions = predict(net, test_loader, data.test);
-    run.accuracies.push_back(state.accuracy = accuracy_of(run.predictions, data.test));
+    run.accuracies.push_back(state.metric = accuracy_of(run.predictions, data.test));
     progress.epoch(done, state);
   }
   return run;
@@ -199,11 +201,6 @@ Report run_on_cuda(Options const& options) {
   return report;
 }
 
-bool gpu_found() {
-  int count = 0;
-  return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
-}
-
 }  // namespace quickstart
 
 #else
@@ -226,18 +223,13 @@ Report run_on_cpu(Options const& options) {
 }  // namespace quickstart
 
 int main(int argc, char** argv) {
-#ifdef QUICKSTART_WITH_CUDA
-  quickstart::Abilities const abilities{true, quickstart::gpu_found()};
-#else
-  quickstart::Abilities const abilities{};
-#endif
   int exit_code = 0;
-  auto const options = quickstart::parse_options(argc, argv, abilities, exit_code);
+  auto const options = quickstart::parse_options(argc, argv, support::abilities(), exit_code);
   if (!options) return exit_code;
   try {
-    quickstart::check_writable(options->picture);
-    if (!options->json.empty()) quickstart::check_writable(options->json);
-#ifdef QUICKSTART_WITH_CUDA
+    support::check_writable(options->picture);
+    if (!options->json.empty()) support::check_writable(options->json);
+#ifdef EXAMPLES_WITH_CUDA
     bool const on_gpu = options->backend == quickstart::Backend::cuda;
     quickstart::Report const report = on_gpu ? quickstart::run_on_cuda(*options) : quickstart::run_on_cpu(*options);
 #else

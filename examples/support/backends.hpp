@@ -11,7 +11,4 @@ namespace quickstart {
 Report run_on_cpu(Options const& options);
 Report run_on_cuda(Options const& options);
 
-/// Whether the CUDA runtime sees a device.
-bool gpu_found();
-
 }  // namespace quickstart

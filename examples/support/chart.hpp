@@ -12,7 +12,7 @@
 
 #include "picture.hpp"
 
-namespace quickstart {
+namespace support {
 
 struct Curve {
   std::string name;
@@ -131,4 +131,4 @@ inline void draw_chart(Picture& picture, ChartBox box, std::string const& title,
   }
 }
 
-}  // namespace quickstart
+}  // namespace support

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A bitmap font of 5x7 pixels, drawn for the quickstart's picture, so that text needs no font library.
+// A bitmap font of 5x7 pixels, drawn for the examples' pictures, so that text needs no font library.
 #pragma once
 
 #include <cstdint>
 
-namespace quickstart {
+namespace support {
 
 /// Seven rows from top to bottom; bit 4 is the leftmost of five pixels.
 struct Glyph {
@@ -69,4 +69,4 @@ constexpr int descent_of(char character) {
   return character == 'g' || character == 'p' || character == 'q' || character == 'y' ? 2 : 0;
 }
 
-}  // namespace quickstart
+}  // namespace support

@@ -2,32 +2,15 @@
 // The command line by CLI11, in a file of its own so that the training code does not pay for the header.
 #include "options.hpp"
 
-#include <CLI/CLI.hpp>
-#include <cmath>
-#include <cstdio>
 #include <limits>
 
+#include "command_line.hpp"
+
 namespace quickstart {
-namespace {
 
-// Refuses a combination of options that are fine one by one.
-[[noreturn]] void refuse(std::string const& sentence) { throw CLI::ValidationError(sentence); }
+using support::refuse;
 
-std::string positive_number(std::string const& text) {
-  double value = 0;
-  bool const number = CLI::detail::lexical_cast(text, value);
-  return number && std::isfinite(value) && value > 0 ? "" : "'" + text + "' is not a number above 0";
-}
-
-// CLI11 would read -1 as the largest number.
-std::string whole_number(std::string const& text) {
-  bool const digits = text.find_first_not_of("0123456789") == std::string::npos;
-  return digits && !text.empty() && text.size() < 20 ? "" : "'" + text + "' is not a whole number below 10^19";
-}
-
-}  // namespace
-
-std::optional<Options> parse_options(int argc, char const* const* argv, Abilities abilities, int& exit_code) {
+std::optional<Options> parse_options(int argc, char const* const* argv, support::Abilities abilities, int& exit_code) {
   Options options;
   std::string backend = abilities.gpu_found ? "cuda" : "cpu", mixed, scale, policies = "both";
   CLI::App app{"Trains one small residual network from one seed in fp32 and in mixed precision, and compares them."};
@@ -40,10 +23,10 @@ std::optional<Options> parse_options(int argc, char const* const* argv, Abilitie
   auto const* const batch =
       app.add_option("--batch", options.batch, "Images a step")->check(CLI::Range(2, 65536))->capture_default_str();
   app.add_option("--seed", options.seed, "Of weights and batches")
-      ->check(CLI::Validator(whole_number, "NUMBER"))
+      ->check(support::whole_number())
       ->capture_default_str();
   app.add_option("--lr", options.learning_rate, "Highest learning rate")
-      ->check(CLI::Validator(positive_number, "NUMBER"))
+      ->check(support::positive_number())
       ->capture_default_str();
   auto const* const train_images =
       app.add_option("--train-images", options.train_images, "Train on the first N images only")
@@ -60,8 +43,7 @@ std::optional<Options> parse_options(int argc, char const* const* argv, Abilitie
       ->capture_default_str();
   app.add_option("--out", options.picture, "The picture to write")->capture_default_str();
   app.add_option("--json", options.json, "Also write losses and results to this file");
-  try {
-    app.parse(argc, argv);
+  auto const complete = [&] {
     if (options.quick) {
       if (epochs->empty()) options.epochs = 1;
       if (batch->empty()) options.batch = 32;
@@ -91,17 +73,8 @@ std::optional<Options> parse_options(int argc, char const* const* argv, Abilitie
     }
     options.dynamic_scale = options.mixed == Mixed::fp16 && scale != "512";
     options.policies = policies == "fp32" ? Which::fp32 : policies == "mixed" ? Which::mixed : Which::both;
-    return options;
-  } catch (CLI::CallForHelp const&) {
-    std::fputs(app.help().c_str(), stdout);
-    exit_code = 0;
-  } catch (CLI::CallForVersion const& version) {
-    std::printf("%s\n", version.what());
-    exit_code = 0;
-  } catch (CLI::Error const& error) {
-    std::fprintf(stderr, "quickstart: %s. See --help.\n", error.what());
-    exit_code = 2;
-  }
+  };
+  if (support::parse(app, "quickstart", argc, argv, exit_code, complete)) return options;
   return std::nullopt;
 }
 

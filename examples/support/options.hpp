@@ -6,6 +6,8 @@
 #include <optional>
 #include <string>
 
+#include "gpu.hpp"
+
 namespace quickstart {
 
 enum class Backend { cpu, cuda };
@@ -30,13 +32,8 @@ struct Options {
   std::string json;  // empty: none
 };
 
-/// What this build and this machine can do.
-struct Abilities {
-  bool built_with_cuda = false, gpu_found = false;
-};
-
 /// Reads the command line. Empty where the program has to end with `exit_code`: 0 after --help, 2 after one sentence
 /// on standard error.
-std::optional<Options> parse_options(int argc, char const* const* argv, Abilities abilities, int& exit_code);
+std::optional<Options> parse_options(int argc, char const* const* argv, support::Abilities abilities, int& exit_code);
 
 }  // namespace quickstart

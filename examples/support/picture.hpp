@@ -6,7 +6,6 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,7 +13,7 @@
 
 #include "font.hpp"
 
-namespace quickstart {
+namespace support {
 
 struct Colour {
   std::uint8_t red, green, blue;
@@ -65,14 +64,15 @@ class Picture {
   static int text_width(std::string_view characters, int scale = 2) {
     return static_cast<int>(characters.size()) * 6 * scale;
   }
-  /// A grey image, stretched to `size` x `size`.
-  void image(int x, int y, int size, std::span<std::uint8_t const> values, int height, int width) {
-    for (int row = 0; row < size; ++row) {
-      for (int column = 0; column < size; ++column) {
-        std::uint8_t const value =
-            values[static_cast<std::size_t>(row * height / size) * static_cast<std::size_t>(width) +
-                   static_cast<std::size_t>(column * width / size)];
-        set(x + column, y + row, {value, value, value});
+  /// An image of 1 or 3 channels, stretched to fill the box without blending.
+  void image(mixprec::ImageWindow box, mixprec::Image const& from) {
+    for (int row = 0; row < box.height; ++row) {
+      for (int column = 0; column < box.width; ++column) {
+        std::size_t const pixel =
+            static_cast<std::size_t>(row * from.height / box.height) * static_cast<std::size_t>(from.width) +
+            static_cast<std::size_t>(column * from.width / box.width);
+        std::uint8_t const* const value = &from.pixels[pixel * static_cast<std::size_t>(from.channels)];
+        set(box.left + column, box.top + row, {value[0], value[from.channels / 2], value[from.channels - 1]});
       }
     }
   }
@@ -84,4 +84,4 @@ class Picture {
   mixprec::Image image_;
 };
 
-}  // namespace quickstart
+}  // namespace support

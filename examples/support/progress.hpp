@@ -7,28 +7,35 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <string>
 #include <utility>
 
-namespace quickstart {
+namespace support {
 
 /// What a line of progress shows.
 struct ProgressState {
-  int epoch = 0;            // from 1
-  double loss = 0;          // of the last step
-  double accuracy = -1;     // on the test images after the last epoch; negative before the first
-  double scale = 1;         // the loss scale
-  std::int64_t images = 0;  // trained on so far
-  double seconds = 0;       // spent on training steps so far
+  int epoch = 0;             // from 1
+  double loss = 0;           // of the last step
+  double metric = -1;        // after the last epoch that was evaluated; negative before the first
+  double scale = 1;          // the loss scale
+  std::int64_t images = 0;   // trained on so far
+  double seconds = 0;        // spent on training steps so far
+  std::int64_t skipped = 0;  // steps that the scaler skipped; shown where there are some
+  std::size_t bytes = 0;     // peak memory; 0 is not shown
 };
 
-/// Reports `steps` steps of `epochs` epochs on standard output.
+/// Reports `steps` steps of `epochs` epochs on standard output; `metric` names what a state's metric is.
 class Progress {
  public:
-  Progress(std::string name, int epochs, std::int64_t steps)
-      : name_(std::move(name)), epochs_(epochs), steps_(steps), terminal_(::isatty(STDOUT_FILENO) == 1) {}
+  Progress(std::string name, std::string metric, int epochs, std::int64_t steps)
+      : name_(std::move(name)),
+        metric_(std::move(metric)),
+        epochs_(epochs),
+        steps_(steps),
+        terminal_(::isatty(STDOUT_FILENO) == 1) {}
   Progress(Progress const&) = delete;
   Progress& operator=(Progress const&) = delete;
   // An exception must not leave its message behind half a bar.
@@ -52,10 +59,14 @@ class Progress {
 
   void show(std::int64_t step, ProgressState const& state, Clock::time_point now) {
     double const rate = state.seconds > 0 ? static_cast<double>(state.images) / state.seconds : 0;
-    char numbers[160], accuracy[32] = "";
-    if (state.accuracy >= 0) std::snprintf(accuracy, sizeof accuracy, "  test accuracy %.4f", state.accuracy);
-    std::snprintf(numbers, sizeof numbers, "epoch %d/%d  loss %.4f%s  scale %.6g  %.0f images/s", state.epoch, epochs_,
-                  state.loss, accuracy, state.scale, rate);
+    char numbers[200], metric[64] = "", skipped[32] = "", memory[32] = "";
+    if (state.metric >= 0) std::snprintf(metric, sizeof metric, "  %s %.4f", metric_.c_str(), state.metric);
+    if (state.skipped > 0)
+      std::snprintf(skipped, sizeof skipped, ", %lld skipped", static_cast<long long>(state.skipped));
+    if (state.bytes > 0)
+      std::snprintf(memory, sizeof memory, "  %.0f MiB", static_cast<double>(state.bytes) / (1 << 20));
+    std::snprintf(numbers, sizeof numbers, "epoch %d/%d  loss %.4f%s  scale %.6g%s  %.0f images/s%s", state.epoch,
+                  epochs_, state.loss, metric, state.scale, skipped, rate, memory);
     std::string line = name_ + "  ";
     if (terminal_) {
       constexpr int cells = 20;
@@ -85,11 +96,11 @@ class Progress {
     drawn_ = false;
   }
 
-  std::string name_;
+  std::string name_, metric_;
   int epochs_;
   std::int64_t steps_;
   bool terminal_, drawn_ = false;
   Clock::time_point shown_ = Clock::now();
 };
 
-}  // namespace quickstart
+}  // namespace support

@@ -40,9 +40,6 @@ struct Report {
   std::string note;  // a line under the table; empty: none
 };
 
-/// Throws a sentence where `path` cannot become a file, before anything expensive is done.
-void check_writable(std::string const& path);
-
 /// The table whose rows read "test accuracy | 0.9876 | 0.9874".
 std::string to_table(Report const& report);
 
