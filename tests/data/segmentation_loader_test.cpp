@@ -133,6 +133,7 @@ TEST_CASE("segmentation loader: a batch depends on (seed, epoch, index), not on 
   options.prefetch = 1;
   CHECK(rows_of(drawn, options, 2) == first);
   CHECK(rows_of(mp::SegmentationMemory(drawn), options, 2) == first);
+  CHECK(rows_of(mp::SegmentationMemory(drawn, 4), options, 2) == first);
   options.shuffle = false;
   auto in_order = rows_of(drawn, options, 2), sorted = first;
   CHECK(in_order != first);

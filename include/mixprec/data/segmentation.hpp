@@ -11,6 +11,7 @@
 
 #include <mixprec/data/dataset.hpp>
 #include <mixprec/data/image.hpp>
+#include <mixprec/data/parallel.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
 
@@ -57,10 +58,12 @@ class SegmentationMemory {
     for (auto const& sample : samples_) validate(sample, classes);
   }
 
-  /// Reads a whole source, so that epochs need not read files again.
-  explicit SegmentationMemory(SegmentationSource auto const& source) : classes_(source.classes()) {
-    samples_.reserve(static_cast<std::size_t>(source.size()));
-    for (std::int64_t i = 0; i < source.size(); ++i) samples_.push_back(source.load(i));
+  /// Reads a whole source on `workers` threads, so that epochs need not read files again.
+  /// Errors: that of the first sample that cannot be read.
+  explicit SegmentationMemory(SegmentationSource auto const& source, int workers = 1)
+      : samples_(static_cast<std::size_t>(source.size())), classes_(source.classes()) {
+    detail::for_each_index(samples_.size(), workers,
+                           [&](std::size_t i) { samples_[i] = source.load(static_cast<std::int64_t>(i)); });
   }
 
   std::int64_t size() const { return static_cast<std::int64_t>(samples_.size()); }
