@@ -2,9 +2,9 @@
 // `segment`: trains FCN, PSPNet, DeepLabV3 or DeepLabV3+ under a precision policy, or under two for comparison. The
 // training loop is in train.hpp.
 #include <cstdio>
-#include <cstring>
 #include <exception>
 #include <filesystem>
+#include <system_error>
 
 #include "../support/output.hpp"
 #include "options.hpp"
@@ -23,7 +23,12 @@ RunResult run(Settings const& settings, DataSet const& data) {
 
 void run_all(Options const& options) {
   Settings const& settings = options.settings;
-  std::filesystem::create_directories(settings.output);
+  std::error_code problem;
+  std::filesystem::create_directories(settings.output, problem);
+  if (problem) {
+    throw mixprec::Error("output folder '" + settings.output + "': cannot be made (" + problem.message() +
+                         "). Name another with --output.");
+  }
   support::check_writable(settings.output + "/result.json");
   DataSet const data = load(options.data);
   std::printf("%s on %s, %lld training and %lld validation images, crop %s, batch %d, epochs %d, seed %llu\n",

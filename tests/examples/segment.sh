@@ -64,6 +64,8 @@ refused 1 "wrong.png.*row 7, column 5 has label 9 of 3 classes" "${folder[@]}" "
 echo "damaged.png label.png" >data/val.txt
 refused 1 "damaged.png" "${folder[@]}" "${named[@]}"
 rm data/val.txt
+: >segment_is_a_file
+refused 1 "cannot be made" --output segment_is_a_file/runs
 refused 1 "data/val.txt.*cannot be opened" "${folder[@]}" "${named[@]}"
 
 echo "fp32 and mixed from one seed"
