@@ -25,6 +25,8 @@ struct ConvGeometry {
   constexpr std::int64_t inputs() const { return n * h * w * c; }
   constexpr std::int64_t outputs() const { return n * p * q * k; }
   constexpr std::int64_t weights() const { return k * r * s * (c / groups); }
+  /// Every channel has a 3x3 window of its own: the backends' depthwise kernels serve it.
+  constexpr bool depthwise_3x3() const { return groups == c && c == k && r == 3 && s == 3; }
   constexpr bool operator==(ConvGeometry const&) const = default;
 };
 

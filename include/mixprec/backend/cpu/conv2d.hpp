@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two-dimensional convolution and its gradients: oneDNN's for float and bfloat16 where it is built in, the reference
-// (a matrix product whose rows are gathered on the fly) otherwise. Layouts: see ConvGeometry.
+// Two-dimensional convolution and its gradients: oneDNN's for float and bfloat16 where it is built in, otherwise loops
+// over channels for depthwise 3x3 windows, and the reference (a matrix product whose rows are gathered on the fly).
+// Layouts: see ConvGeometry.
 #pragma once
 
 #include <type_traits>  // std::type_identity_t
 
 #include <mixprec/backend/cpu/capability.hpp>
+#include <mixprec/backend/cpu/depthwise.hpp>
 #include <mixprec/backend/cpu/gemm.hpp>
 #include <mixprec/backend/geometry.hpp>
 #if MIXPREC_USES_ONEDNN()
@@ -143,6 +145,7 @@ void conv2d_forward(Stream& stream, ConvGeometry const& g, T const* x, T const* 
     if (onednn::takes(g)) return onednn::conv2d_forward(stream, g, x, w, bias, y);
   }
 #endif
+  if (g.depthwise_3x3()) return detail::depthwise_forward(stream, g, x, w, bias, y);
   detail::reference_conv2d_forward(stream, g, x, w, bias, y);
 }
 
@@ -154,6 +157,7 @@ void conv2d_backward_input(Stream& stream, ConvGeometry const& g, T const* dy, T
     if (onednn::takes(g)) return onednn::conv2d_backward_input(stream, g, dy, w, dx);
   }
 #endif
+  if (g.depthwise_3x3()) return detail::depthwise_backward_input(stream, g, dy, w, dx);
   detail::reference_conv2d_backward_input(stream, g, dy, w, dx);
 }
 
@@ -165,6 +169,7 @@ void conv2d_backward_weight(Stream& stream, ConvGeometry const& g, T const* x, T
     if (onednn::takes(g)) return onednn::conv2d_backward_weight(stream, g, x, dy, dw);
   }
 #endif
+  if (g.depthwise_3x3()) return detail::depthwise_backward_weight(stream, g, x, dy, dw);
   detail::reference_conv2d_backward_weight(stream, g, x, dy, dw);
 }
 
