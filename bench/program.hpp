@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the benchmark programs share: `--name value` arguments, JSON lines and medians, without another dependency.
+// What the benchmark programs share: `--name value` arguments, JSON lines, medians and a guarded main, without another
+// dependency.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
+#include <iostream>
 #include <map>
 #include <numeric>
 #include <stdexcept>
@@ -28,7 +31,7 @@ class Arguments {
   }
 
   std::string text(std::string const& name, std::string const& otherwise) {
-    known_.push_back(name);
+    if (std::find(known_.begin(), known_.end(), name) == known_.end()) known_.push_back(name);
     auto const at = given_.find(name);
     return at == given_.end() ? otherwise : at->second;
   }
@@ -100,6 +103,18 @@ inline double median(std::vector<double> values) {
 }
 inline double mean(std::vector<double> const& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+/// Runs a program's main function and prints what it throws. Returns the exit status.
+template <class Main>
+int guarded(char const* name, Main&& main) {
+  try {
+    main();
+  } catch (std::exception const& error) {
+    std::cerr << name << ": " << error.what() << "\n";
+    return 1;
+  }
+  return 0;
 }
 
 }  // namespace bench
