@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# What the programs of this folder have in common: the modes, the training step, how it is timed, the JSON lines,
-# --serve and the arguments. A program describes its network and its data as a Peer and calls main().
+# What the programs of this folder have in common: the modes, the training step, inference, how they are timed, the JSON
+# lines, --serve and the arguments. A program describes its network and its data as a Peer and calls main().
 
 import argparse
 import gc
@@ -61,6 +61,10 @@ class Peer:
         """A module (images, labels) -> loss, so that torch.compile may fuse the loss with what precedes it."""
         raise NotImplementedError
 
+    def with_prediction(self, net):
+        """For --inference: a module (images) -> predictions, with weights under which statistics of 0 and 1 hold."""
+        return None
+
     def random_batch(self, options, generator):
         """Images as float, (N,C,H,W), and labels, both on the CPU."""
         raise NotImplementedError
@@ -74,8 +78,8 @@ class Peer:
         return {}
 
 
-class Trainer:
-    """One mode, ready to step: network, optimizer, scaler and the data, which lie on the device throughout."""
+class Runner:
+    """One mode, ready to step: network and data, which lie on the device throughout."""
 
     def __init__(self, peer, name, options):
         self.peer = peer
@@ -87,15 +91,26 @@ class Trainer:
         self.format = torch.channels_last if self.channels_last else torch.contiguous_format
         self.taken = 0
         torch.manual_seed(options.seed)
-        self.net = peer.network(options).to(self.device).to(memory_format=self.format)
-        self.optimizer = torch.optim.SGD(
-            self.net.parameters(), lr=options.lr, momentum=0.9, weight_decay=5e-4, fused=True
-        )
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mode.autocast == torch.float16)
-        self.loss = peer.with_loss(self.net)
-        if self.mode.compile is not None:
-            self.loss = torch.compile(self.loss, mode=self.mode.compile, fullgraph=True, dynamic=False)
+        self.net = peer.network(options)
+        self._build()
         self.batches = [self._random_batch(i) for i in range(4)]
+
+    def _build(self):
+        """Moves the network to the device and makes what a step calls."""
+        raise NotImplementedError
+
+    def step(self):
+        """One step; returns its result, which the next step may overwrite. Never waits for the device."""
+        raise NotImplementedError
+
+    def read(self, result):
+        """A number from a step's result; waits."""
+        raise NotImplementedError
+
+    def compiled(self, module):
+        if self.mode.compile is None:
+            return module
+        return torch.compile(module, mode=self.mode.compile, fullgraph=True, dynamic=False)
 
     def _random_batch(self, index):
         generator = torch.Generator().manual_seed(self.options.seed * 1000 + index)
@@ -106,23 +121,16 @@ class Trainer:
             raise RuntimeError(f"The images are not channels_last: strides {images.stride()}.")
         return images, labels.to(self.device)
 
-    def step(self):
-        """One whole training step; returns the loss, which the next step may overwrite. Never waits for the device."""
-        images, labels = self.batches[self.taken % len(self.batches)]
+    def next_batch(self):
+        batch = self.batches[self.taken % len(self.batches)]
         self.taken += 1
         if self.mode.uses_graphs:
             torch.compiler.cudagraph_mark_step_begin()
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=self.mode.autocast, enabled=self.mode.autocast is not None):
-            loss = self.loss(images, labels)
-        self.scaler.scale(loss).backward()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        return loss
+        return batch
 
     def prepare(self):
-        """Warms up until nothing is compiled, autotuned, captured or newly allocated; returns the first step's loss."""
-        first = self.step().item()
+        """Warms up until nothing is compiled, autotuned, captured or newly allocated; returns the first step's number."""
+        first = self.read(self.step())
         for _ in range(self.options.warm_up - 1):
             self.step()
         if self.device.type == "cuda":
@@ -153,7 +161,7 @@ class Trainer:
             times.append((time.perf_counter() - start) * 1e3)
         return times
 
-    def record(self, times, first_loss):
+    def record(self, times, first):
         """The result line. On CUDA the peaks are those since prepare() returned."""
         options = self.options
         cuda = self.device.type == "cuda"
@@ -175,19 +183,70 @@ class Trainer:
             "parameters": parameters,
             "convolutions": sum(isinstance(m, nn.Conv2d) for m in self.net.modules()),
             **self.peer.record(options, self.mode),
-            "loss_first": round(first_loss, 4),
-            "loss_last": round(self.step().item(), 4),
+            **self.results(first),
         }
         if cuda:
             result["cudnn"] = torch.backends.cudnn.version()
         else:
             result["threads"] = torch.get_num_threads()
-        if self.scaler.is_enabled():
-            result["scale"] = self.scaler.get_scale()
         if self.mode.uses_graphs:
             # Not zero means that part of the step ran without a graph, and the row is not what its name says.
             result["cudagraph_skips"] = torch._dynamo.utils.counters["inductor"]["cudagraph_skips"]
         return result
+
+    def results(self, first):
+        """Keys of the result line that say what came out; `first` is prepare()'s."""
+        raise NotImplementedError
+
+
+class Trainer(Runner):
+    """Takes training steps: optimizer and scaler beside the network."""
+
+    def _build(self):
+        self.net = self.net.to(self.device).to(memory_format=self.format)
+        self.optimizer = torch.optim.SGD(
+            self.net.parameters(), lr=self.options.lr, momentum=0.9, weight_decay=5e-4, fused=True
+        )
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.mode.autocast == torch.float16)
+        self.loss = self.compiled(self.peer.with_loss(self.net))
+
+    def step(self):
+        """One whole training step; returns the loss."""
+        images, labels = self.next_batch()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.autocast(self.device.type, dtype=self.mode.autocast, enabled=self.mode.autocast is not None):
+            loss = self.loss(images, labels)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return loss
+
+    def read(self, result):
+        return result.item()
+
+    def results(self, first):
+        scale = {"scale": self.scaler.get_scale()} if self.scaler.is_enabled() else {}
+        return {"loss_first": round(first, 4), "loss_last": round(self.step().item(), 4), **scale}
+
+
+class Predictor(Runner):
+    """Runs the network as it is when it is used: weights in the mode's type, running statistics, nothing recorded."""
+
+    def _build(self):
+        prediction = self.peer.with_prediction(self.net)
+        self.net = self.net.eval().to(self.device, self.mode.autocast or torch.float32, memory_format=self.format)
+        self.predict = self.compiled(prediction)
+
+    @torch.inference_mode()
+    def step(self):
+        """Predictions of one batch of float images."""
+        return self.predict(self.next_batch()[0])
+
+    def read(self, result):
+        return result.unique().numel()
+
+    def results(self, first):
+        return {"classes_used": first}
 
 
 def release(device):
@@ -201,20 +260,24 @@ def release(device):
         torch.cuda.empty_cache()
 
 
+def runner_of(peer, name, options):
+    return (Predictor if options.inference else Trainer)(peer, name, options)
+
+
 def measure(peer, names, options):
     """One JSON line for each mode; a mode that fails gets a line with "error". Returns the exit status."""
     status = 0
     for name in names:
         try:
-            trainer = Trainer(peer, name, options)
-            first_loss = trainer.prepare()
-            result = trainer.record(trainer.timed(options.steps), first_loss)
+            runner = runner_of(peer, name, options)
+            first = runner.prepare()
+            result = runner.record(runner.timed(options.steps), first)
         except Exception as error:
             text = f"{type(error).__name__}: {error}".splitlines()[0]
             result = {"peer": "pytorch", "version": torch.__version__, "mode": name, "batch": options.batch}
             result["error"] = text
             status = 1
-        trainer = None
+        runner = None
         print(json.dumps(result), flush=True)
         release(options.device)
     return status
@@ -222,8 +285,8 @@ def measure(peer, names, options):
 
 def serve(peer, name, options):
     """Answers "run N" with the median ms per step, "report" with the last run's JSON line, until "quit" or the end."""
-    trainer = Trainer(peer, name, options)
-    first_loss = trainer.prepare()
+    runner = runner_of(peer, name, options)
+    first = runner.prepare()
     times = []
     print("ready", flush=True)
     for line in sys.stdin:
@@ -233,9 +296,9 @@ def serve(peer, name, options):
         if words == ["quit"]:
             break
         if words == ["report"] and times:
-            print(json.dumps(trainer.record(times, first_loss)), flush=True)
+            print(json.dumps(runner.record(times, first)), flush=True)
         elif len(words) == 2 and words[0] == "run" and words[1].isdecimal() and int(words[1]) > 0:
-            times = trainer.timed(int(words[1]))
+            times = runner.timed(int(words[1]))
             print(f"{statistics.median(times):.4f}", flush=True)
         else:
             print('error: say "run N" with N above 0, "report" after a run, or "quit"', flush=True)
@@ -260,6 +323,7 @@ def parse(peer, arguments):
     parser.add_argument("--modes", help=f"comma-separated; default: {DEFAULT_MODES}")
     parser.add_argument("--serve", metavar="MODE", choices=tuple(MODES), help="prepare one mode, obey stdin")
     parser.add_argument("--state-dict", metavar="FILE", help="write the parameters' names and shapes, measure nothing")
+    parser.add_argument("--inference", action="store_true", help="predictions in place of training steps")
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--steps", type=int, default=50, help="timed steps; the median is reported")
     parser.add_argument("--warm-up", type=int, default=15, help="untimed steps before them")
@@ -274,6 +338,8 @@ def parse(peer, arguments):
             parser.error(f"there is no mode '{name}'; the modes are {', '.join(MODES)}")
         if options.device == "cpu" and (MODES[name].autocast == torch.float16 or MODES[name].uses_graphs):
             parser.error(f"mode '{name}' needs CUDA; on the CPU use fp32, bf16, compile-fp32 or compile-bf16")
+    if options.inference and type(peer).with_prediction is Peer.with_prediction:
+        parser.error("this program has no --inference")
     problem = peer.complete(options)
     if problem is not None:
         parser.error(problem)

@@ -207,10 +207,12 @@ class Segmentor(nn.Module):
             nn.init.normal_(head.conv_seg.weight, std=0.01)
             nn.init.zeros_(head.conv_seg.bias)
 
+    def decode(self, c1, c4):
+        return self.decode_head(c4, c1) if self.takes_c1 else self.decode_head(c4)
+
     def forward(self, images):
         c1, _, c3, c4 = self.backbone(images)
-        logits = self.decode_head(c4, c1) if self.takes_c1 else self.decode_head(c4)
-        return logits, self.auxiliary_head(c3)
+        return self.decode(c1, c4), self.auxiliary_head(c3)
 
 
 HEADS = {"fcn": FCNHead, "pspnet": PSPHead, "deeplabv3": ASPPHead, "deeplabv3plus": SeparableASPPHead}
@@ -232,8 +234,20 @@ class Loss(nn.Module):
         return functional.cross_entropy(resize(logits, labels.shape[1:]), labels, ignore_index=IGNORED)
 
 
+class Prediction(nn.Module):
+    """Float images (N,3,H,W) -> the class of each pixel, (N,H,W). The auxiliary head does not run."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        c1, _, _, c4 = self.net.backbone(images.to(self.net.decode_head.conv_seg.weight.dtype))
+        return resize(self.net.decode(c1, c4), images.shape[2:]).argmax(1)
+
+
 class SegmentationPeer(harness.Peer):
-    description = "Times PyTorch's training step of mmsegmentation's models; one JSON line for each mode."
+    description = "Times PyTorch's training step, or inference, of mmsegmentation's models; one JSON line for each mode."
     positive = ("height", "width", "classes", "head_width", "auxiliary_width", "c1_width")
 
     def add_arguments(self, parser):
@@ -258,7 +272,7 @@ class SegmentationPeer(harness.Peer):
             options.c1_width = max(1, 3 * options.head_width // 32)
         if options.classes > IGNORED:
             return f"--classes must be at most {IGNORED}: label {IGNORED} is the ignored one"
-        if options.batch == 1 and options.model != "fcn":
+        if options.batch == 1 and options.model != "fcn" and not options.inference:
             return "--batch must be at least 2: the head pools to 1x1, and batch norm needs more than one value there"
         return None
 
@@ -267,6 +281,15 @@ class SegmentationPeer(harness.Peer):
 
     def with_loss(self, net):
         return Loss(net)
+
+    def with_prediction(self, net):
+        # As in bench/segmentation/inference.cpp.
+        for name, module in net.named_modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+            elif name.endswith("bn3"):
+                nn.init.constant_(module.weight, 0.25)
+        return Prediction(net)
 
     def random_batch(self, options, generator):
         images = torch.randn((options.batch, 3, options.height, options.width), generator=generator)
