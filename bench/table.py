@@ -14,16 +14,29 @@ RESULTS = Path(__file__).resolve().parent / "results"
 MARKED = re.compile(r"(<!-- bench:([\w.-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
 
 
-def mebibytes(report):
-    allocated = report.get("allocated_bytes")
+def memory(report):
+    """Peak bytes of a program."""
     # PyTorch leaves the graphs' pool out of its allocated bytes.
-    if report["mode"].startswith("reduce-overhead"):
-        allocated = report.get("reserved_bytes")
-    return f"{allocated / 2**20:.0f}" if allocated else ""
+    return report.get("reserved_bytes" if report["mode"].startswith("reduce-overhead") else "allocated_bytes")
 
 
-def markdown(result):
-    rows = [row for row in result["rows"] if "ms" in row and row.get("counts", True)]
+def mebibytes(report):
+    return f"{memory(report) / 2**20:.0f}" if memory(report) else ""
+
+
+def origin(result, rows):
+    """The line below a table: who measured what, how, when."""
+    versions = sorted({f"{row['report']['peer']} {row['report']['version']}" for row in rows})
+    counts = sorted({(len(row["rounds"]), row.get("steps", result["steps"])) for row in rows})
+    commits = sorted({row.get("commit", result["commit"])[:12] or "unknown" for row in rows})
+    dates = sorted({row.get("date", result["date"])[:10] for row in rows})
+    rounds = " or ".join(f"{number} rounds of {steps} steps" for number, steps in counts)
+    return (f"{result['device']}; {', '.join(versions)}; medians of {rounds} in turns; commit {', '.join(commits)}, "
+            f"{', '.join(dates)}.\n")
+
+
+def steps_table(result, rows):
+    """One row a program, for each batch."""
     lines = []
     for batch in sorted({row["batch"] for row in rows}):
         of_batch = sorted((row for row in rows if row["batch"] == batch), key=lambda row: -row["ms"])
@@ -38,13 +51,63 @@ def markdown(result):
             span = f"{row['ms_min']:.2f}-{row['ms_max']:.2f}"
             lines.append(f"| {name} | {row['ms']:.2f} | {span} | {ratio} | {mebibytes(row['report'])} |")
         lines.append("")
-    reports = [row["report"] for row in rows]
-    versions = sorted({f"{report['peer']} {report['version']}" for report in reports})
-    lines.append(
-        f"{result['device']}; {', '.join(versions)}; medians of {max(len(row['rounds']) for row in rows)} rounds of "
-        f"{result['steps']} steps in turns; commit {result['commit'][:12] or 'unknown'}, {result['date'][:10]}."
-    )
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+HEADS = {"fcn": "FCN", "pspnet": "PSPNet", "deeplabv3": "DeepLabV3", "deeplabv3plus": "DeepLabV3+"}
+# Modes of PyTorch, then ours, as columns; bfloat16 stands in where float16 is not measured (the CPU).
+COLUMNS = (
+    ("PyTorch fp32", ("pytorch fp32",)),
+    ("eager", ("pytorch fp16", "pytorch bf16")),
+    ("compile", ("pytorch compile", "pytorch compile-bf16")),
+    ("reduce-overhead, reserved", ("pytorch reduce-overhead", "pytorch reduce-overhead-bf16")),
+    ("**mixprec fp32**", ("mixprec fp32",)),
+    ("**mixprec**", ("mixprec amp-fp16", "mixprec amp-bf16")),
+)
+
+
+def networks_table(result, rows):
+    """One row a network, one column a program: time and memory; then the times of the others in times of ours."""
+    inference = result["suite"].endswith("inference")
+    unit = "images/s" if inference else "ms"
+    named = [name for name, _ in COLUMNS]
+    lines = [
+        f"| {unit} / GiB | {' | '.join(named)} | ms of eager, compile, reduce-overhead / ours | of our fp32 |",
+        "|---" * (len(named) + 1) + "|---:|---:|",
+    ]
+    order = list(HEADS)
+    cases = sorted({row["case"] for row in rows},
+                   key=lambda case: (int(case[1:].split("/")[0]), order.index(case.split("/")[1])))
+    for case in cases:
+        of_case = {row["program"]: row for row in rows if row["case"] == case}
+        found = [next((of_case[program] for program in programs if program in of_case), None) for _, programs in COLUMNS]
+        report = next(iter(of_case.values()))["report"]
+        backbone, head = case.split("/")
+        cells = [f"{HEADS[head]} {backbone.upper()} {report['batch']}x{report['height']}x{report['width']}"]
+        for row in found:
+            if row is None:
+                cells.append("")
+                continue
+            number = 1e3 * row["report"]["batch"] / row["ms"] if inference else row["ms"]
+            bytes_used = memory(row["report"])
+            cells.append(f"{number:.1f}" + (f" / {bytes_used / 2**30:.2f}" if bytes_used else ""))
+
+        def ratio(other):
+            # Of programs that took turns with each other, which rows of different runs did not.
+            ours = found[-1]
+            pair = other and ours and f"{other['program']} / {ours['program']}, {case}"
+            return f"{result['ratios'][pair]:.2f}" if pair in result["ratios"] else "-"
+
+        cells += [", ".join(ratio(row) for row in found[1:4]), ratio(found[4])]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines + [""]
+
+
+def markdown(result):
+    rows = [row for row in result["rows"] if "ms" in row and row.get("counts", True)]
+    of_networks = result.get("suite", "").startswith("segmentation")
+    lines = networks_table(result, rows) if of_networks else steps_table(result, rows)
+    return "\n".join([*lines, origin(result, rows)])
 
 
 def main():
