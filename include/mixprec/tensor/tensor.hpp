@@ -69,7 +69,8 @@ class Storage {
   Block* block_ = nullptr;
 };
 
-/// A tensor of `T` on backend `B`. Copies share memory. Rank 4 is (N,C,H,W) in logic and NHWC in memory.
+/// A tensor of `T` on backend `B`. Copies share memory. Rank 4 is (N,C,H,W) in logic and NHWC in memory. A tensor that
+/// was moved from is as a new one: without memory, its extents 0.
 template <class B, class T, int Rank>
 class Tensor {
  public:
@@ -85,6 +86,19 @@ class Tensor {
   }
   /// A part of `storage` that starts at `data`.
   Tensor(Storage<B> storage, T* data, Shape<Rank> shape) : shape_(shape), storage_(std::move(storage)), data_(data) {}
+  Tensor(Tensor const&) = default;
+  Tensor& operator=(Tensor const&) = default;
+  // Written out, because a defaulted move would leave the address of memory that may be another tensor's by then.
+  constexpr Tensor(Tensor&& other) noexcept
+      : shape_(std::exchange(other.shape_, {})),
+        storage_(std::move(other.storage_)),
+        data_(std::exchange(other.data_, nullptr)) {}
+  constexpr Tensor& operator=(Tensor&& other) noexcept {
+    shape_ = std::exchange(other.shape_, {});
+    storage_ = std::move(other.storage_);
+    data_ = std::exchange(other.data_, nullptr);
+    return *this;
+  }
 
   T* data() const { return data_; }
   constexpr Shape<Rank> const& shape() const { return shape_; }
