@@ -6,6 +6,7 @@
 #include <utility>
 
 #include <mixprec/ops/batch_norm.hpp>
+#include <mixprec/ops/pending.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
 
@@ -43,22 +44,29 @@ concept inference_policy = requires {
 /// Stands in for no residual.
 struct NoResidual {};
 
+namespace detail {
+/// What a batch norm of `V` makes.
+template <any_value V, int Channels>
+using NormResult =
+    Value<typename V::backend,
+          type_of_t<resolve<typename V::policy, ops::BatchNorm<false, false>>(dtype_of_v<typename V::dtype>).result>,
+          V::rank, Channels, typename V::policy>;
+}  // namespace detail
+
 /// What a batch norm module returns: a move-only value that runs when something reads it. relu(std::move(p)) and
 /// std::move(p) + x fuse where nothing has read p; every other use runs the batch norm once and reads its result, as do
 /// later uses. The fused op rounds where the three ops would, so results do not depend on what was fused. With
 /// `Rectified` the value has the relu behind it already (relu_later).
 template <any_value V, int Channels, class Residual = NoResidual, bool Rectified = false>
-class PendingNorm {
+class PendingNorm
+    : public detail::Pending<PendingNorm<V, Channels, Residual, Rectified>, detail::NormResult<V, Channels>> {
+  using Base = detail::Pending<PendingNorm<V, Channels, Residual, Rectified>, detail::NormResult<V, Channels>>;
+
  public:
-  using backend = typename V::backend;
-  using policy = typename V::policy;
+  using Result = detail::NormResult<V, Channels>;
   using operand = typename V::dtype;
-  using dtype = type_of_t<resolve<policy, ops::BatchNorm<false, false>>(dtype_of_v<operand>).result>;
-  static constexpr int rank = V::rank;
-  static constexpr int channels = Channels;
   static constexpr bool has_residual = !std::is_same_v<Residual, NoResidual>;
   static constexpr bool rectifies = Rectified;
-  using Result = Value<backend, dtype, rank, Channels, policy>;
 
   constexpr PendingNorm(V x, Parameter<1> const& weight, Parameter<1> const& bias, ops::BatchNormState const& state,
                         bool batch_statistics, bool folded, Place place, Residual residual = {})
@@ -69,91 +77,58 @@ class PendingNorm {
         batch_statistics_(batch_statistics),
         folded_(folded),
         place_(place),
-        residual_(std::move(residual)),
-        result_(new Result*(nullptr)) {}
-  constexpr PendingNorm(PendingNorm&& other) noexcept
-      : x_(std::move(other.x_)),
-        weight_(other.weight_),
-        bias_(other.bias_),
-        state_(other.state_),
-        batch_statistics_(other.batch_statistics_),
-        folded_(other.folded_),
-        place_(other.place_),
-        residual_(std::move(other.residual_)),
-        result_(std::exchange(other.result_, nullptr)) {}
-  PendingNorm(PendingNorm const&) = delete;
-  PendingNorm& operator=(PendingNorm const&) = delete;
-  constexpr ~PendingNorm() {
-    if (result_ != nullptr) delete *result_;
-    delete result_;
-  }
+        residual_(std::move(residual)) {}
 
-  /// The batch norm's result; runs it the first time.
-  constexpr Result const& value() const {
-    if (open()) *result_ = new Result(run<Rectified>(detail::OwnMemory{}, {}));
-    return **result_;
-  }
   /// The result with a relu behind it, as one op. The object is used up.
   constexpr Result rectified() && { return run<true>(detail::OwnMemory{}, {}); }
   /// The same, as a value that has not run yet.
   constexpr auto rectified_later() && {
-    bool const runs = open();
+    bool const runs = this->open();
     PendingNorm<V, Channels, Residual, true> made(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_,
                                                   place_, std::move(residual_));
-    if (!runs) made.settle(relu(**result_));
+    if (!runs) made.settle(relu(this->value()));
     return made;
   }
   /// The result in `target`, which is `columns` of a wider tensor. The object is used up. Requires: open(), and a
   /// policy that is no inference_policy.
-  constexpr Result into(Tensor<backend, dtype, rank> const& target, ResultColumns columns) && {
+  template <class Target>
+  constexpr Result into(Target const& target, ResultColumns columns) && {
     return run<Rectified>(target, columns);
   }
-  /// True until something has read the value: only then can an op still join.
-  constexpr bool open() const { return *result_ == nullptr; }
 
   /// The same batch norm with `residual` added behind it. The object is used up. Where something has read the value
   /// already, the sum is an op of its own and has run: the batch norm runs once.
   template <any_value R>
   constexpr auto plus(R residual) && {
     using Sum = PendingNorm<V, Channels, R>;
-    if (open()) {
+    if (this->open()) {
       return Sum(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_, place_, std::move(residual));
     }
-    auto const sum = apply(ops::Add{}, value().place(), value(), residual);
+    auto const sum = apply(ops::Add{}, this->value().place(), this->value(), residual);
     Sum made(std::move(x_), weight_, bias_, state_, batch_statistics_, folded_, place_, std::move(residual));
-    made.settle(typename Sum::Result(sum.session(), sum.tensor(), sum.slot(), sum.place()));
+    made.settle(Sum::result_of(sum));
     return made;
   }
-  /// Makes `result` the value; nothing runs any more.
-  constexpr void settle(Result result) { *result_ = new Result(std::move(result)); }
 
-  // A Value's interface, on the result.
-  constexpr Session<backend>& session() const { return x_.session(); }
-  constexpr Tensor<backend, dtype, rank> const& tensor() const { return value().tensor(); }
-  constexpr Shape<rank> const& shape() const { return x_.shape(); }
-  constexpr GradientSlot slot() const { return value().slot(); }
+  // The part of a Value's interface that needs no run.
+  constexpr Session<typename V::backend>& session() const { return x_.session(); }
+  constexpr Shape<V::rank> const& shape() const { return x_.shape(); }
   constexpr Place place() const { return {place_.module, false, false}; }
-  constexpr bool requires_grad() const { return value().requires_grad(); }
-  constexpr Result detach() const { return value().detach(); }
-  template <class Other>
-  constexpr auto under() const {
-    return value().template under<Other>();
-  }
-  constexpr Result at(Place place) const& { return value().at(place); }
-  constexpr PendingNorm at(Place) && { return std::move(*this); }
 
  private:
+  friend Base;
+  constexpr Result run_alone() const { return run<Rectified>(detail::OwnMemory{}, {}); }
+
   template <bool Rectify, class Target>
   constexpr Result run(Target const& target, ResultColumns columns) const {
-    auto const make = [](auto const& made) { return Result(made.session(), made.tensor(), made.slot(), made.place()); };
-    if constexpr (inference_policy<policy> && std::is_same_v<operand, dtype>) {
-      if (folded_) return make(run_folded<Rectify>());
+    if constexpr (inference_policy<typename V::policy> && std::is_same_v<operand, typename Result::dtype>) {
+      if (folded_) return Base::result_of(run_folded<Rectify>());
     }
     ops::BatchNorm<has_residual, Rectify> const op{{}, state_, batch_statistics_, columns};
     if constexpr (has_residual) {
-      return make(apply_into<V::channels>(target, op, place_, x_, weight_, bias_, residual_));
+      return Base::result_of(apply_into<V::channels>(target, op, place_, x_, weight_, bias_, residual_));
     } else {
-      return make(apply_into<V::channels>(target, op, place_, x_, weight_, bias_));
+      return Base::result_of(apply_into<V::channels>(target, op, place_, x_, weight_, bias_));
     }
   }
 
@@ -176,9 +151,6 @@ class PendingNorm {
   bool batch_statistics_, folded_;
   Place place_;
   Residual residual_;
-  // Set by the first reader of a const object. Two pointers, because in constant evaluation GCC 12 reads no mutable
-  // member and nvcc 13 destroys no std::optional.
-  Result** result_;
 };
 
 namespace detail {

@@ -60,76 +60,48 @@ struct Resize : OpBase {
 
 }  // namespace ops
 
+namespace detail {
+/// What a resize of `V` makes.
+template <any_value V>
+using ResizeResult = Value<typename V::backend,
+                           type_of_t<resolve<typename V::policy, ops::Resize>(dtype_of_v<typename V::dtype>).result>, 4,
+                           V::channels, typename V::policy>;
+}  // namespace detail
+
 /// What resize returns: a move-only value that runs when something reads it. cross_entropy and argmax of a temporary
 /// one take it as it is and never store the result; every other use runs the resize once and reads its result, as do
 /// later uses.
 template <any_value V>
-class PendingResize {
+class PendingResize : public detail::Pending<PendingResize<V>, detail::ResizeResult<V>> {
+  using Base = detail::Pending<PendingResize<V>, detail::ResizeResult<V>>;
+
  public:
-  using backend = typename V::backend;
-  using policy = typename V::policy;
-  using operand = typename V::dtype;
-  using dtype = type_of_t<resolve<policy, ops::Resize>(dtype_of_v<operand>).result>;
-  static constexpr int rank = 4;
-  static constexpr int channels = V::channels;
-  using Result = Value<backend, dtype, rank, channels, policy>;
-
   constexpr PendingResize(V x, ops::Resize const& op)
-      : x_(std::move(x)),
-        op_(op),
-        shape_{{x_.shape()[0], x_.shape()[1], op.size.height, op.size.width}},
-        result_(new Result*(nullptr)) {}
-  constexpr PendingResize(PendingResize&& other) noexcept
-      : x_(std::move(other.x_)), op_(other.op_), shape_(other.shape_), result_(std::exchange(other.result_, nullptr)) {}
-  PendingResize(PendingResize const&) = delete;
-  PendingResize& operator=(PendingResize const&) = delete;
-  constexpr ~PendingResize() {
-    if (result_ != nullptr) delete *result_;
-    delete result_;
-  }
+      : x_(std::move(x)), op_(op), shape_{{x_.shape()[0], x_.shape()[1], op.size.height, op.size.width}} {}
 
-  /// The resized value; runs the resize the first time.
-  constexpr Result const& value() const {
-    if (open()) {
-      auto const made = apply(op_, x_.place(), x_);
-      *result_ = new Result(made.session(), made.tensor(), made.slot(), made.place());
-    }
-    return **result_;
-  }
   /// The result in `target`, which is `columns` of a wider tensor. The object is used up. Requires: open().
-  constexpr Result into(Tensor<backend, dtype, 4> const& target, ResultColumns columns) && {
+  template <class Target>
+  constexpr auto into(Target const& target, ResultColumns columns) && {
     ops::Resize op = op_;
     op.columns = columns;
-    auto const made = apply_into<channels>(target, op, x_.place(), x_);
-    return Result(made.session(), made.tensor(), made.slot(), made.place());
+    return Base::result_of(apply_into<V::channels>(target, op, x_.place(), x_));
   }
-  /// True until something has read the value: only then can an op still join.
-  constexpr bool open() const { return *result_ == nullptr; }
   /// What is resized, and how: for the ops that join.
   constexpr V const& source() const { return x_; }
   constexpr ops::Resize const& op() const { return op_; }
 
-  // A Value's interface, on the result.
-  constexpr Session<backend>& session() const { return x_.session(); }
-  constexpr Tensor<backend, dtype, rank> const& tensor() const { return value().tensor(); }
-  constexpr Shape<rank> const& shape() const { return shape_; }
-  constexpr GradientSlot slot() const { return value().slot(); }
+  // The part of a Value's interface that needs no run.
+  constexpr Session<typename V::backend>& session() const { return x_.session(); }
+  constexpr Shape<4> const& shape() const { return shape_; }
   constexpr Place place() const { return x_.place(); }
-  constexpr bool requires_grad() const { return value().requires_grad(); }
-  constexpr Result detach() const { return value().detach(); }
-  template <class Other>
-  constexpr auto under() const {
-    return value().template under<Other>();
-  }
-  constexpr Result at(Place place) const& { return value().at(place); }
-  constexpr PendingResize at(Place) && { return std::move(*this); }
 
  private:
+  friend Base;
+  constexpr auto run_alone() const { return Base::result_of(apply(op_, x_.place(), x_)); }
+
   V x_;
   ops::Resize op_;
   Shape<4> shape_;
-  // As in PendingNorm: set by the first reader of a const object, for GCC 12's and nvcc's constant evaluation.
-  Result** result_;
 };
 
 namespace detail {
