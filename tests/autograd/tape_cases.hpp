@@ -34,11 +34,40 @@ struct AddNet {
 };
 
 /// A module that MIXPREC_MODULE does not list.
-struct ForgetfulNet {
+struct ForgetfulBlock {
   nn::Linear<4, 4> first;
   nn::Linear<4, 3> second;
   MIXPREC_MODULE(first)
   constexpr auto operator()(auto const& x) const { return second(first(x)); }
+};
+struct ForgetfulNet {
+  ForgetfulBlock block;
+  MIXPREC_MODULE(block)
+  constexpr auto operator()(auto const& x) const { return block(x); }
+};
+/// The same of the first layer, and of a batch norm.
+struct ForgetfulOfAll {
+  nn::Linear<4, 3> fc;
+  MIXPREC_MODULE()
+  constexpr auto operator()(auto const& x) const { return fc(x); }
+};
+struct ForgetfulOfNorm {
+  nn::Linear<4, 3> fc;
+  nn::BatchNorm1d<3> bn;
+  MIXPREC_MODULE(fc)
+  constexpr auto operator()(auto const& x) const { return relu(bn(fc(x))); }
+};
+/// A function inside a module.
+struct AddBlock {
+  nn::Linear<4, 4> fc;
+  nn::Linear<4, 6> wide;
+  MIXPREC_MODULE(fc, wide)
+  constexpr auto operator()(auto const& x) const { return fc(x) + wide(x); }
+};
+struct NestedAddNet {
+  AddBlock block;
+  MIXPREC_MODULE(block)
+  constexpr auto operator()(auto const& x) const { return block(x); }
 };
 
 /// One layer read by two ops, the second of them in float.
@@ -217,13 +246,19 @@ TEST_CASE("a loss or a value of an older tape is refused, however long the new t
 }
 
 TEST_CASE("a module that MIXPREC_MODULE does not list is refused with a sentence") {
-  Model<ForgetfulNet, Amp<float16>, TestBackend> model{1};
-  auto const x = model.template tensor<float>(Shape{2, 4});
-  std::string const message = message_of([&] { (void)model(x); });
-  CHECK(message.starts_with("mixprec: a parameter of shape (3"));
-  CHECK(
-      message.ends_with(" is no part of the model: it, or the module that holds it, is missing from "
-                        "MIXPREC_MODULE(...). List every member there."));
+  auto const refusal = []<class Forgetful>(Forgetful) {
+    Model<Forgetful, Amp<float16>, TestBackend> model{1};
+    auto const x = model.template tensor<float>(Shape{2, 4});
+    return message_of([&] { (void)model(x); });
+  };
+  std::string const rest =
+      " is no part of the model: it, or the module that holds it, is missing from MIXPREC_MODULE(...). List every "
+      "member there.";
+  CHECK_EQ(refusal(ForgetfulNet{}),
+           "mixprec: linear, called on the result of block.first: a parameter of shape (3, 4)" + rest);
+  CHECK_EQ(refusal(ForgetfulOfAll{}), "mixprec: linear, called in the model: a parameter of shape (3, 4)" + rest);
+  CHECK_EQ(refusal(ForgetfulOfNorm{}),
+           "mixprec: batch_norm+relu, called on the result of fc: a parameter of shape (3)" + rest);
 }
 
 TEST_CASE("a parameter read in two dtypes has one master, and its gradient is the sum of both") {
@@ -300,9 +335,18 @@ TEST_CASE("a function called between modules is named by its module and its own 
   auto const x = model.template tensor<float>(Shape{2, 4});
   std::string const message = message_of([&] { (void)model(x); });
   CHECK_MESSAGE(message ==
-                    "mixprec: add: add: channels of the two operands do not fit: expected 4, received 6. Change "
+                    "mixprec: add: channels of the two operands do not fit: expected 4, received 6. Change "
                     "the layer or the shape of its input.",
                 message);
+  Model<NestedAddNet, Fp32, TestBackend> nested{1};
+  std::string const inside = message_of([&] { (void)nested(nested.template tensor<float>(Shape{2, 4})); });
+  CHECK_MESSAGE(inside.starts_with("mixprec: block.add: channels of the two operands do not fit"), inside);
+}
+
+TEST_CASE("a model that is a layer itself is named by its op") {
+  Model<nn::Linear<4, 3>, Fp32, TestBackend> model{1};
+  std::string const message = message_of([&] { (void)model(model.template tensor<float>(Shape{2, 5})); });
+  CHECK_MESSAGE(message.starts_with("mixprec: linear: input features do not fit: expected 4, received 5."), message);
 }
 
 }  // namespace

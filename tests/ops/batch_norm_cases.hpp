@@ -67,6 +67,36 @@ TEST_CASE("batch norm with frozen statistics is the same in training as in evalu
   CHECK(training.buffers == evaluation.buffers);
 }
 
+TEST_CASE("an empty batch is refused in training, in the first call and later, and has an empty result in evaluation") {
+  auto const check = []<class Net, int Rank>(Net, Shape<Rank> one, std::string const& where) {
+    Model<Net, Amp<float16>, TestBackend> model{1};
+    auto const call = [&](std::int64_t count) {
+      Shape<Rank> extents = one;
+      extents[0] = count;
+      poison(model.session());
+      model.session().begin_step();
+      auto const x = tensor_of<float>(model.session(), extents, Values(static_cast<std::size_t>(extents.size()), 0.5));
+      try {
+        return to_string(model(x).shape());
+      } catch (Error const& error) {
+        return std::string(error.what());
+      }
+    };
+    std::string const refusal = "mixprec: " + where +
+                                ": samples in the batch (at least 1) do not fit: expected 1, received 0. Pass over "
+                                "empty batches: call neither the model nor the loss on them.";
+    CHECK_EQ(call(0), refusal);
+    CHECK_FALSE(model.session().parameters().laid_out());
+    CHECK_EQ(call(4).substr(0, 2), "(4");
+    CHECK_EQ(call(0), refusal);
+    CHECK_EQ(call(1).find("samples in the batch"), std::string::npos);
+    model.set_training(false);
+    CHECK_EQ(call(0).substr(0, 2), "(0");
+  };
+  check(nn::Sequential<nn::Linear<3, 4>, nn::BatchNorm1d<4>>{}, Shape{1, 3}, "1: batch_norm");
+  check(nn::Sequential<nn::Conv2d<3, 4, 3>, nn::BatchNorm2d<4>, nn::ReLU>{}, Shape{1, 3, 5, 4}, "1: batch_norm+relu");
+}
+
 TEST_CASE("batch norm with relu, and with a residual and relu, agrees with the oracle") {
   check_op<NormReluCase, TestBackend>({.seed = 5, .terms = 80, .gain = 3});
   check_op<NormAddReluCase, TestBackend>({.seed = 6, .terms = 80, .gain = 3});

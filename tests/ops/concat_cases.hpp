@@ -81,11 +81,10 @@ struct MisfitCase {
 TEST_CASE("concat of images whose extents differ is refused with both values") {
   Model<MisfitCase, Fp32, TestBackend> model{1};
   auto const input = tensor_of<float>(model.session(), Shape{1}, {0});
-  CHECK_THROWS_WITH_AS(
-      (void)model(input),
-      "mixprec: concat: concat: extents of the operands do not fit: expected 5, received 6. Change the layer "
-      "or the shape of its input.",
-      Error);
+  CHECK_THROWS_WITH_AS((void)model(input),
+                       "mixprec: concat: extents of the operands do not fit: expected 5, received 6. Change the layer "
+                       "or the shape of its input.",
+                       Error);
 }
 
 }  // namespace

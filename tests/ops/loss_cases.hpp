@@ -87,6 +87,79 @@ TEST_CASE("cross_entropy says which label is no class on the CPU, and gives NaN 
   }
 }
 
+/// What a loss of logits (or input) and labels (or target) of these extents says; empty where it fits.
+template <int Rank, int LabelRank>
+std::string cross_entropy_refusal(Shape<Rank> extents, Shape<LabelRank> label_extents, std::int64_t weights = 0) {
+  Model<CrossEntropyCase, Fp32, TestBackend> model{1};
+  auto& session = model.session();
+  Value<TestBackend, float, Rank, dynamic_channels, Fp32> const logits(
+      session, tensor_of<float>(session, extents, Values(static_cast<std::size_t>(extents.size()), 0.5)), {}, {});
+  auto const labels =
+      tensor_of<std::int32_t>(session, label_extents, Values(static_cast<std::size_t>(label_extents.size()), 1));
+  CrossEntropyOptions<TestBackend> options;
+  if (weights > 0)
+    options.weight = tensor_of<float>(session, Shape{weights}, Values(static_cast<std::size_t>(weights), 1));
+  try {
+    (void)cross_entropy(logits, labels, options);
+  } catch (Error const& error) {
+    return error.what();
+  }
+  return {};
+}
+template <int Rank>
+std::string mse_refusal(Shape<Rank> extents, Shape<Rank> target_extents) {
+  Model<MseCase, Fp32, TestBackend> model{1};
+  auto& session = model.session();
+  using V = Value<TestBackend, float, Rank, dynamic_channels, Fp32>;
+  V const x(session, session.template allocate<float>(extents), {}, {});
+  V const target(session, session.template allocate<float>(target_extents), {}, {});
+  try {
+    (void)mse_loss(x, target);
+  } catch (Error const& error) {
+    return error.what();
+  }
+  return {};
+}
+
+TEST_CASE("a loss refuses labels, weights and targets that do not fit, and says what to do about them") {
+  CHECK(cross_entropy_refusal(Shape{6, 5}, Shape{6}).empty());
+  CHECK(cross_entropy_refusal(Shape{6, 5}, Shape{6}, 5).empty());
+  CHECK_EQ(cross_entropy_refusal(Shape{6, 5}, Shape{4}),
+           "mixprec: cross_entropy: labels and rows of logits do not fit: expected 6, received 4. Give one label for "
+           "each row of the logits.");
+  CHECK_EQ(cross_entropy_refusal(Shape{6, 5}, Shape{6}, 4),
+           "mixprec: cross_entropy: class weights and classes do not fit: expected 5, received 4. Give one weight for "
+           "each class.");
+  CHECK_EQ(cross_entropy_refusal(Shape{2, 5, 3, 4}, Shape{2, 3, 7}),
+           "mixprec: cross_entropy: extents of labels and logits do not fit: expected 4, received 7. Give one label "
+           "for each pixel of the logits, or resize the logits to the labels' size.");
+  CHECK_EQ(mse_refusal(Shape{4, 7}, Shape{4, 6}),
+           "mixprec: mse_loss: extents of input and target do not fit: expected 7, received 6. Give a target of the "
+           "input's shape.");
+}
+
+TEST_CASE("a loss of an empty batch is refused, since its mean is of nothing") {
+  std::string const labels =
+      "mixprec: cross_entropy: labels in the batch (at least 1) do not fit: expected 1, received 0. Pass over empty "
+      "batches: call neither the model nor the loss on them.";
+  CHECK_EQ(cross_entropy_refusal(Shape{0, 5}, Shape{0}), labels);
+  CHECK_EQ(cross_entropy_refusal(Shape{0, 5, 3, 4}, Shape{0, 3, 4}), labels);
+  CHECK_EQ(cross_entropy_refusal(Shape{2, 5, 0, 4}, Shape{2, 0, 4}), labels);
+  std::string const values = mse_refusal(Shape{0, 7}, Shape{0, 7});
+  CHECK_MESSAGE(values.starts_with("mixprec: mse_loss: values in the batch (at least 1) do not fit"), values);
+}
+
+TEST_CASE("cross_entropy is NaN where no label counts, and its gradient is 0, as in PyTorch") {
+  CrossEntropyCase::now = {Values(6, -100), {}, -100};
+  Case const settings{.seed = 9};
+  auto const state = draw_state<CrossEntropyCase>(settings, Draw::coarse);
+  for_each_policy([&]<class Policy>() {
+    Outcome const outcome = run<CrossEntropyCase, Policy, TestBackend>(settings, state);
+    CHECK(std::isnan(outcome.output[0]));
+    CHECK_EQ(difference("gradient", outcome.gradients[0].second, Values(30, 0), 0), "");
+  });
+}
+
 TEST_CASE("mse_loss of two dtypes agrees with the oracle under every policy") {
   check_op<MseCase, TestBackend>({.seed = 4, .terms = 28, .gain = 2});
 }

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 
-#include <mixprec/error.hpp>
 #include <mixprec/policy/policy.hpp>
 #include <mixprec/tensor/shape.hpp>
 
@@ -25,23 +24,6 @@ struct Buffer {
   double initial = 0;
   int id = -1;
 };
-
-namespace detail {
-
-// Not constexpr: a plan that comes here stops, and the compiler's error shows the function's name.
-template <int Rank>
-[[noreturn]] void list_every_module_and_parameter_in_MIXPREC_MODULE(Parameter<Rank> const& parameter) {
-  throw Error("a parameter of shape " + to_string(parameter.shape) +
-              " is no part of the model: it, or the module that holds it, is missing from MIXPREC_MODULE(...). List "
-              "every member there.");
-}
-/// Errors: Error for a parameter that the model's walk over its members has not met.
-template <int Rank>
-constexpr void require_listed(Parameter<Rank> const& parameter) {
-  if (parameter.id < 0) list_every_module_and_parameter_in_MIXPREC_MODULE(parameter);
-}
-
-}  // namespace detail
 
 /// Where a gradient goes: nowhere, to a value of the tape, or to a parameter.
 struct GradientSlot {

@@ -104,7 +104,6 @@ class Session {
 
   template <class T, int Rank>
   Tensor<B, T, Rank> parameter(Parameter<Rank> const& parameter) {
-    detail::require_listed(parameter);
     ParameterEntry const& entry = parameters_.entries()[static_cast<std::size_t>(parameter.id)];
     if (entry.segment >= 0 && dtype_of_v<T> == entry.master)
       return {parameters_.segment_of(parameter.id).master, static_cast<T*>(parameters_.master(parameter.id)),
@@ -165,11 +164,27 @@ class Session {
     return {values.begin(), values.end()};
   }
 
-  template <int Rank>
-  [[noreturn]] void mismatch(Place place, char const* op, Shaped<Rank> const& shaped) {
-    throw Error(path_of(place, op) + ": " + op + ": " + shaped.mismatch + " do not fit: expected " +
-                std::to_string(shaped.expected) + ", received " + std::to_string(shaped.received) +
-                ". Change the layer or the shape of its input.");
+  [[noreturn]] void mismatch(Place place, char const* op, Misfit const& misfit) {
+    std::string at = path_of(place, op);
+    if (place.own) at += (at.empty() ? "" : ": ") + std::string(op);  // the path of a function ends with its op already
+    throw Error(at + ": " + misfit.mismatch + " do not fit: expected " + std::to_string(misfit.expected) +
+                ", received " + std::to_string(misfit.received) + ". " + misfit.remedy);
+  }
+  [[noreturn]] void unlisted(UnlistedParameter const& parameter) {
+    Place const at = parameter.operand;
+    std::string const path = at.module < 0 ? "" : paths_[static_cast<std::size_t>(at.module)];
+    std::string text = std::string(parameter.op) + (at.inside ? ", called in " : ", called on the result of ") +
+                       (path.empty() ? "the model" : path) + ": a parameter of shape (";
+    for (int axis = 0; axis < parameter.rank; ++axis)
+      text += (axis > 0 ? ", " : "") + std::to_string(parameter.extents[axis]);
+    throw Error(text +
+                ") is no part of the model: it, or the module that holds it, is missing from MIXPREC_MODULE(...). List "
+                "every member there.");
+  }
+  /// Errors: Error for what the trace of a model on this session has met and could not run.
+  void require_fit(Session<Meta> const& trace) {
+    if (trace.unlisted().op != nullptr) unlisted(trace.unlisted());
+    if (!trace.mismatch().fits()) mismatch(trace.mismatch().place, trace.mismatch().op, trace.mismatch());
   }
 
   /// "layer1.0.conv2", or "layer1.0.relu" for a function called in layer1.0.

@@ -33,11 +33,24 @@ struct ParameterUse {
 };
 
 /// What the first op that does not fit says.
-struct TraceMismatch {
+struct TraceMismatch : Misfit {
   Place place;
   char const* op = nullptr;
-  char const* what = nullptr;
-  std::int64_t expected = 0, received = 0;
+};
+
+/// A parameter that an op reads and that the model's walk over its members has not met.
+struct UnlistedParameter {
+  char const* op = nullptr;  // that reads it; null: there is none
+  Place operand;             // of the value that the op reads beside it
+  int rank = 0;
+  std::int64_t extents[4]{};
+
+  constexpr UnlistedParameter() = default;
+  template <int Rank>
+  constexpr UnlistedParameter(char const* by, Place beside, Shape<Rank> const& shape)
+      : op(by), operand(beside), rank(Rank) {
+    for (int axis = 0; axis < Rank; ++axis) extents[axis] = shape[axis];
+  }
 };
 
 // Where g++ inlines references to one block into each other, it takes the last one's delete for one before them all.
@@ -151,16 +164,17 @@ class Session<Meta> {
   }
   template <class T, int Rank>
   constexpr Tensor<Meta, T, Rank> const& parameter(Parameter<Rank> const& parameter) {
-    detail::require_listed(parameter);
-    if (!state_.replaying) {
+    if (parameter.id >= 0 && !state_.replaying) {
       uses_.resize(parameter.id + 1);
       uses_[parameter.id].add(dtype_of_v<T>);
     }
     return traced_parameter<T, Rank>;
   }
-  template <int Rank>
-  constexpr void mismatch(Place place, char const* op, Shaped<Rank> const& shaped) {
-    if (mismatch_.what == nullptr) mismatch_ = {place, op, shaped.mismatch, shaped.expected, shaped.received};
+  constexpr void mismatch(Place place, char const* op, Misfit const& misfit) {
+    if (mismatch_.fits()) mismatch_ = {misfit, place, op};
+  }
+  constexpr void unlisted(UnlistedParameter const& parameter) {
+    if (unlisted_.op == nullptr) unlisted_ = parameter;
   }
 
   /// What backward visits. Pointers to functions in place of virtual ones, which nvcc 13 cannot evaluate in constant
@@ -187,6 +201,7 @@ class Session<Meta> {
   constexpr Sequence<PlanRow> const& rows() const { return rows_; }
   constexpr Sequence<ParameterUse> const& uses() const { return uses_; }
   constexpr TraceMismatch const& mismatch() const { return mismatch_; }
+  constexpr UnlistedParameter const& unlisted() const { return unlisted_; }
   constexpr std::int64_t live() const { return live_; }
   constexpr std::int64_t high_water() const { return high_water_; }
 
@@ -230,6 +245,7 @@ class Session<Meta> {
   Sequence<std::int64_t> gradients_;
   Sequence<ParameterUse> uses_;
   TraceMismatch mismatch_;
+  UnlistedParameter unlisted_;
   std::int64_t live_ = 0, high_water_ = 0;
   ForwardState state_;
   bool accumulates_ = false;

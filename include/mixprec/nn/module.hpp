@@ -27,9 +27,9 @@ constexpr Place own_place(Module const& module) { return {module.module_id, fals
   visitor.child(#name, self.name);      \
   __VA_OPT__(MIXPREC_DETAIL_VISIT_AGAIN MIXPREC_DETAIL_PARENS(__VA_ARGS__))
 #define MIXPREC_DETAIL_VISIT_AGAIN() MIXPREC_DETAIL_VISIT
-#define MIXPREC_MODULE(...)                                              \
-  int module_id = -1;                                                    \
-  template <class Self, class Visitor>                                   \
-  static constexpr void members(Self& self, Visitor& visitor) {          \
-    __VA_OPT__(MIXPREC_DETAIL_EXPAND(MIXPREC_DETAIL_VISIT(__VA_ARGS__))) \
+#define MIXPREC_MODULE(...)                                                                       \
+  int module_id = -1;                                                                             \
+  template <class Self, class Visitor>                                                            \
+  static constexpr void members([[maybe_unused]] Self& self, [[maybe_unused]] Visitor& visitor) { \
+    __VA_OPT__(MIXPREC_DETAIL_EXPAND(MIXPREC_DETAIL_VISIT(__VA_ARGS__)))                          \
   }

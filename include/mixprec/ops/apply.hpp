@@ -26,7 +26,8 @@ struct Keeps {
 /// An op is a struct with
 /// - `using precision = Fp16Op | Fp32Op | PromoteOp | FollowOp;` (no default: an op without a class does not compile)
 /// - `static constexpr char const* name`
-/// - `shape(Shape...) const -> Shaped<Rank>`: the result's extents, or what does not fit
+/// - `shape(Shape...) const -> Shaped<Rank>`: the result's extents, or what does not fit, with a remedy of the op's own
+///   where "Change the layer or the shape of its input." is none
 /// - `keeps(unsigned needs) const -> Keeps`: what backward reads when the operands in `needs` want gradients
 /// - `forward(session, result, saved, operands...)`, `backward(session, context, gradients)` on tensors
 /// - where they differ from the defaults below: `folds_casts`, `float_parameters`, `stores_operand`,
@@ -213,7 +214,8 @@ constexpr auto prepare(Session<B>& session, Place, Parameter<Rank> const& x) {
   return Prepared<decltype(session.template parameter<T>(x))>{
       session.template parameter<T>(x),
       x.shape,
-      {x.frozen || !session.grad_enabled() ? GradientSlot::Kind::none : GradientSlot::Kind::parameter, x.id},
+      {x.frozen || x.id < 0 || !session.grad_enabled() ? GradientSlot::Kind::none : GradientSlot::Kind::parameter,
+       x.id},
       !Op::float_parameters && Read != stored_weight<Policy>};
 }
 template <class Policy, class Op, DType Read, class B, any_value X>
@@ -329,7 +331,7 @@ constexpr std::int64_t kept_bytes(Storage<B> const& storage) {
 template <class Policy, Precision How, int Channels, class B, class Op, class Target, class... Operand>
 constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target const& target, Operand const&... operand) {
   auto const shaped = op.shape(operand.shape...);
-  if (shaped.mismatch != nullptr) session.mismatch(place, Op::name, shaped);
+  if (!shaped.fits()) session.mismatch(place, Op::name, shaped);
   auto result = result_memory<type_of_t<How.result>>(session, target, shaped.shape);
   unsigned needs = 0, bit = 0;
   ((needs |= (operand.slot.kind != GradientSlot::Kind::none ? 1u : 0u) << bit++), ...);
@@ -383,6 +385,13 @@ void require_one_model(char const* op, X const& x, More const&... more) {
   (check(more), ...);
 }
 
+/// Refuses a parameter that is no part of the model (in a trace: records it, the first one).
+template <int Rank>
+constexpr void require_listed(auto& session, char const* op, Place operand, Parameter<Rank> const& parameter) {
+  if (parameter.id < 0) session.unlisted({op, operand, parameter.shape});
+}
+constexpr void require_listed(auto&, char const*, Place, any_value auto const&) {}
+
 }  // namespace detail
 
 /// apply() where the caller knows the result's channels and gives the tensor that takes it.
@@ -391,6 +400,7 @@ constexpr auto apply_into(Target const& target, Op const& op, Place place, X con
   constexpr Precision precision = detail::precision_of<Op, X, More...>;
   auto& session = x.session();
   if constexpr (!std::is_same_v<typename X::backend, Meta>) detail::require_one_model(Op::name, x, more...);
+  (detail::require_listed(session, Op::name, x.place(), more), ...);
   return detail::run_op<typename X::policy, precision, Channels>(
       session, op, place, target, detail::prepare<typename X::policy, Op, precision.operand>(session, place, x),
       detail::prepare<typename X::policy, Op, precision.operand>(session, place, more)...);
@@ -403,7 +413,8 @@ constexpr auto apply_as(Op const& op, Place place, X const& x, More const&... mo
 }
 
 /// Runs `op` on a value and further values or parameters; the first operand's policy decides, and its session runs it.
-/// Errors: shapes that do not fit: Error with the op's path and both values (in a plan: recorded, the first one).
+/// Errors: shapes that do not fit: Error with the op's path and both values; parameters that are no part of the model:
+/// Error with what called the op (in a plan: recorded, the first one).
 /// Sync: none beyond the backend's kernels.
 template <class Op, any_value X, class... More>
 constexpr auto apply(Op const& op, Place place, X const& x, More const&... more) {

@@ -24,15 +24,18 @@ struct CrossEntropy : OpBase {
   int ignore_index = -100;
 
   constexpr Shaped<0> shape(Shape<2> logits) const {
-    if (labels.shape()[0] != logits[0]) return {"labels and rows of logits", logits[0], labels.shape()[0]};
-    return weights_fit(logits[1]);
+    if (labels.shape()[0] != logits[0])
+      return {"labels and rows of logits", logits[0], labels.shape()[0], "Give one label for each row of the logits."};
+    return rest_fits(logits);
   }
   constexpr Shaped<0> shape(Shape<4> logits) const {
     for (int axis = 0; axis < 3; ++axis) {
       std::int64_t const wanted = logits[axis == 0 ? 0 : axis + 1];
-      if (labels.shape()[axis] != wanted) return {"extents of labels and logits", wanted, labels.shape()[axis]};
+      if (labels.shape()[axis] != wanted)
+        return {"extents of labels and logits", wanted, labels.shape()[axis],
+                "Give one label for each pixel of the logits, or resize the logits to the labels' size."};
     }
-    return weights_fit(logits[1]);
+    return rest_fits(logits);
   }
   template <int Rank>
   constexpr double flops(Shape<0>, Shape<Rank> logits) const {
@@ -58,9 +61,11 @@ struct CrossEntropy : OpBase {
   }
 
  private:
-  constexpr Shaped<0> weights_fit(std::int64_t classes) const {
-    if (class_weights.shape()[0] != 0 && class_weights.shape()[0] != classes)
-      return {"class weights and classes", classes, class_weights.shape()[0]};
+  template <int Rank>
+  constexpr Shaped<0> rest_fits(Shape<Rank> logits) const {
+    if (rows(logits) == 0) return Shaped<0>(empty_batch("labels in the batch (at least 1)"));
+    if (class_weights.shape()[0] != 0 && class_weights.shape()[0] != logits[1])
+      return {"class weights and classes", logits[1], class_weights.shape()[0], "Give one weight for each class."};
     return Shape<0>{};
   }
   // Images are NHWC in memory: their pixels are the rows of a matrix.
@@ -81,7 +86,9 @@ struct MseLoss : OpBase {
   template <int Rank>
   constexpr Shaped<0> shape(Shape<Rank> x, Shape<Rank> target) const {
     for (int axis = 0; axis < Rank; ++axis)
-      if (x[axis] != target[axis]) return {"extents of input and target", x[axis], target[axis]};
+      if (x[axis] != target[axis])
+        return {"extents of input and target", x[axis], target[axis], "Give a target of the input's shape."};
+    if (x.size() == 0) return Shaped<0>(empty_batch("values in the batch (at least 1)"));
     return Shape<0>{};
   }
   constexpr double flops(Shape<0>, auto const& x, auto const&) const { return 3.0 * static_cast<double>(x.size()); }
@@ -107,10 +114,11 @@ struct CrossEntropyOptions {
   Tensor<B, float, 1> weight{};
 };
 
-/// torch.nn.functional.cross_entropy(logits, labels) with reduction="mean"; labels are int32.
-/// Errors: a label outside the classes that is not ignore_index. On the CPU: Error with the label and its row. On CUDA,
-/// where the host would have to wait for the labels: the loss and its gradients become NaN, so that a dynamic scaler
-/// skips the step.
+/// torch.nn.functional.cross_entropy(logits, labels) with reduction="mean"; labels are int32. Where no label counts,
+/// since all are ignore_index, the mean is over nothing: the loss is NaN, as in PyTorch, and its gradients are 0.
+/// Errors: a batch without labels; extents or class weights that do not fit; a label outside the classes that is not
+/// ignore_index. On the CPU: Error with the label and its row. On CUDA, where the host would have to wait for the
+/// labels: the loss and its gradients become NaN, so that a dynamic scaler skips the step.
 template <any_value X>
 constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::int32_t, 1> const& labels,
                              CrossEntropyOptions<typename X::backend> const& options = {}) {
@@ -131,7 +139,7 @@ constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::i
   return apply(Op{{}, labels, options.weight, options.ignore_index}, logits.place(), logits);
 }
 
-/// torch.nn.functional.mse_loss with reduction="mean".
+/// torch.nn.functional.mse_loss with reduction="mean". Errors: a batch without values; shapes that differ.
 template <any_value X, any_value Target>
 constexpr auto mse_loss(X const& x, Target const& target) {
   return apply(ops::MseLoss{}, x.place(), x, target);

@@ -125,6 +125,8 @@ class PendingNorm
       if (folded_) return Base::result_of(run_folded<Rectify>());
     }
     ops::BatchNorm<has_residual, Rectify> const op{{}, state_, batch_statistics_, columns};
+    if (batch_statistics_ && x_.shape()[0] == 0)
+      session().mismatch(place_, op.name, empty_batch("samples in the batch (at least 1)"));
     if constexpr (has_residual) {
       return Base::result_of(apply_into<V::channels>(target, op, place_, x_, weight_, bias_, residual_));
     } else {

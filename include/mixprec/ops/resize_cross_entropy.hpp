@@ -25,7 +25,7 @@ struct ResizeCrossEntropy : OpBase {
 
   constexpr Shaped<0> shape(Shape<4> logits) const {
     Shaped<4> const resized = resize.shape(logits);
-    if (!resized.fits()) return {resized.mismatch, resized.expected, resized.received};
+    if (!resized.fits()) return Shaped<0>(resized);
     return loss.shape(resized.shape);
   }
   constexpr double flops(Shape<0>, Shape<4> logits) const {
@@ -53,7 +53,8 @@ struct ResizeCrossEntropy : OpBase {
 
 }  // namespace ops
 
-/// Cross-entropy of a temporary resize: one op. Errors: labels whose extents are not the resize's, with both values.
+/// Cross-entropy of a temporary resize: one op. Where no label counts, the loss is NaN and its gradients are 0, as
+/// cross_entropy has it. Errors: labels whose extents are not the resize's, with both values; a batch without labels.
 template <detail::open_resize R>
   requires detail::joins_resize<
       R, ops::CrossEntropy<Tensor<typename R::backend, std::int32_t, 3>, Tensor<typename R::backend, float, 1>>>

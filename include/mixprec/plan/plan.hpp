@@ -144,6 +144,7 @@ struct Plan {
   nn::Name const* module = nullptr;  // the module table, which plans of one model share
   PlanMemory memory{};
   TraceMismatch mismatch{};
+  UnlistedParameter unlisted{};
   char const* policy = "";
 
   static constexpr int rows() { return Rows; }
@@ -265,6 +266,7 @@ constexpr auto make_plan() {
   for (PlanRow const& traced : trace.rows()) *row++ = traced;
   plan.module = numbered<Net>.modules;
   plan.mismatch = trace.mismatch();
+  plan.unlisted = trace.unlisted();
   plan.policy = Policy::name;
   return plan;
 }
@@ -285,32 +287,98 @@ struct Received {};
 template <class Layer, class Wanted, class Got>
 struct ExtentsDoNotFit;
 
+template <char... Characters>
+struct ReadBy {};
+template <char... Characters>
+struct CalledIn {};
+template <char... Characters>
+struct CalledOnResultOf {};
+template <std::int64_t...>
+struct ParameterShape {};
+
+/// Left undefined: where a parameter is no part of the model, the first error line shows its shape, the op that reads
+/// it, and the module in which, or on whose result, that op was called; nothing is known of the parameter's own.
+template <class Op, class Where, class Extents>
+struct ParameterIsMissingInMIXPREC_MODULE;
+
 namespace detail {
+
+/// The characters of Text::path(), and their indices.
+template <class Text>
+inline constexpr std::size_t text_length = Text::path().view().size();
+template <class Text>
+inline constexpr auto text_characters = [] {
+  std::array<char, text_length<Text>> characters{};
+  for (std::size_t index = 0; index < characters.size(); ++index) characters[index] = Text::path().view()[index];
+  return characters;
+}();
+template <class Text>
+using TextIndices = std::make_index_sequence<text_length<Text>>;
+
+/// What the messages about `Plan::plan` name.
+template <class Plan>
+struct MisfitPath {
+  static constexpr nn::Path path() {
+    return Plan::plan.path_of(PlanRow{.place = Plan::plan.mismatch.place, .op = Plan::plan.mismatch.op});
+  }
+};
+template <class Plan>
+struct UnlistedOp {
+  static constexpr nn::Path path() { return {nullptr, {-1, Plan::plan.unlisted.op}}; }
+};
+template <class Plan>
+struct UnlistedPlace {
+  static constexpr nn::Path path() {
+    int const at = Plan::plan.unlisted.operand.module;
+    if (at < 0) return {};
+    return {Plan::plan.module, Plan::plan.module[at]};
+  }
+};
+
+template <class Plan, std::size_t... At>
+constexpr void refuse_misfit(std::index_sequence<At...>) {
+  static_assert(
+      sizeof(ExtentsDoNotFit<AtLayer<text_characters<MisfitPath<Plan>>[At]...>, Expected<Plan::plan.mismatch.expected>,
+                             Received<Plan::plan.mismatch.received>>) > 0,
+      "mixprec: plan: extents do not fit. Change the layer, or what it is given.");
+}
+template <class Plan, template <char...> class Where, std::size_t... Op, std::size_t... At, std::size_t... Axis>
+constexpr void refuse_unlisted(std::index_sequence<Op...>, std::index_sequence<At...>, std::index_sequence<Axis...>) {
+  static_assert(sizeof(ParameterIsMissingInMIXPREC_MODULE<ReadBy<text_characters<UnlistedOp<Plan>>[Op]...>,
+                                                          Where<text_characters<UnlistedPlace<Plan>>[At]...>,
+                                                          ParameterShape<Plan::plan.unlisted.extents[Axis]...>>) > 0,
+                "mixprec: plan: a parameter, or the module that holds it, is missing from MIXPREC_MODULE(...). List "
+                "every member there.");
+}
+
+template <class Net, class Policy, class Loss, Shape Input, PlanOptions Options>
+struct UncheckedPlan {
+  static constexpr auto const& plan = unchecked_plan<Net, Policy, Loss, Input, Options>;
+};
+
 template <class Net, class Policy, class Loss, Shape Input, PlanOptions Options>
 constexpr auto const& checked_plan() {
   constexpr auto const& plan = unchecked_plan<Net, Policy, Loss, Input, Options>;
-  if constexpr (plan.mismatch.what != nullptr) {
-    constexpr PlanRow at{.place = plan.mismatch.place, .op = plan.mismatch.op};
-    constexpr std::size_t length = plan.path_of(at).view().size();
-    constexpr auto path = [&] {
-      std::array<char, length> characters{};
-      for (std::size_t index = 0; index < length; ++index) characters[index] = plan.path_of(at).view()[index];
-      return characters;
-    }();
-    [&]<std::size_t... I>(std::index_sequence<I...>) {
-      static_assert(sizeof(ExtentsDoNotFit<AtLayer<path[I]...>, Expected<plan.mismatch.expected>,
-                                           Received<plan.mismatch.received>>) > 0,
-                    "mixprec: plan: extents do not fit. Change the layer or the shape of its input.");
+  using Plan = UncheckedPlan<Net, Policy, Loss, Input, Options>;
+  if constexpr (plan.unlisted.op != nullptr) {
+    using Op = TextIndices<UnlistedOp<Plan>>;
+    using At = TextIndices<UnlistedPlace<Plan>>;
+    using Axes = std::make_index_sequence<static_cast<std::size_t>(plan.unlisted.rank)>;
+    if constexpr (plan.unlisted.operand.inside) {
+      refuse_unlisted<Plan, CalledIn>(Op{}, At{}, Axes{});
+    } else {
+      refuse_unlisted<Plan, CalledOnResultOf>(Op{}, At{}, Axes{});
     }
-    (std::make_index_sequence<length>{});
   }
+  if constexpr (!plan.mismatch.fits()) refuse_misfit<Plan>(TextIndices<MisfitPath<Plan>>{});
   return plan;
 }
 }  // namespace detail
 
 /// The plan of one training step of `Net` under `Policy` on a batch of shape `Input` (logical order, float):
 /// `constexpr auto const& plan = mp::plan<Net, Policy, mp::Shape{256, 1, 28, 28}>;`
-/// Errors: extents that do not fit stop the compiler and name the layer and both values.
+/// Errors: extents that do not fit stop the compiler and name the layer and both values; so does a parameter that is no
+/// part of the model, with its shape and the op that reads it.
 template <class Net, class Policy, Shape Input, PlanOptions Options = PlanOptions{}, class Loss = CrossEntropyLoss>
 inline constexpr auto const& plan = detail::checked_plan<Net, Policy, Loss, Input, Options>();
 

@@ -42,17 +42,31 @@ std::string to_string(Shape<Rank> const& shape) {
   return text + ")";
 }
 
-/// What a shape rule returns: a shape, or what does not fit.
-template <int Rank>
-struct Shaped {
-  Shape<Rank> shape{};
+/// What does not fit where a shape rule is broken, and what to do about it.
+struct Misfit {
   char const* mismatch = nullptr;  // what differs: "input channels", "height for the kernel"
   std::int64_t expected = 0, received = 0;
+  char const* remedy = "Change the layer or the shape of its input.";  // a sentence
+
+  constexpr bool fits() const { return mismatch == nullptr; }
+};
+
+/// What an op says that is not defined on nothing: a mean, and statistics. `what` is there at least once.
+constexpr Misfit empty_batch(char const* what) {
+  return {what, 1, 0, "Pass over empty batches: call neither the model nor the loss on them."};
+}
+
+/// What a shape rule returns: a shape, or what does not fit.
+template <int Rank>
+struct Shaped : Misfit {
+  Shape<Rank> shape{};
 
   constexpr Shaped(Shape<Rank> fitting) : shape(fitting) {}
-  constexpr Shaped(char const* what, std::int64_t wanted, std::int64_t got)
-      : mismatch(what), expected(wanted), received(got) {}
-  constexpr bool fits() const { return mismatch == nullptr; }
+  constexpr Shaped(char const* what, std::int64_t wanted, std::int64_t got) : Misfit{what, wanted, got} {}
+  constexpr Shaped(char const* what, std::int64_t wanted, std::int64_t got, char const* what_to_do)
+      : Misfit{what, wanted, got, what_to_do} {}
+  /// The misfit of another rule. Requires: !misfit.fits().
+  constexpr explicit Shaped(Misfit const& misfit) : Misfit(misfit) {}
 };
 
 constexpr std::size_t KiB(std::size_t count) { return count << 10; }

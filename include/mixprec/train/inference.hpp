@@ -190,10 +190,7 @@ class Inference {
   void trace(nn::FoldingTrace& into, Shape<Rank> shape) {
     Value<Meta, T, Rank, dynamic_channels, Running> const x(into, into.template allocate<T>(shape), {}, {});
     (void)nn::call<Running>(net_, x);
-    TraceMismatch const& mismatch = into.mismatch();
-    if (mismatch.what != nullptr) {
-      session_.mismatch(mismatch.place, mismatch.op, Shaped<0>(mismatch.what, mismatch.expected, mismatch.received));
-    }
+    session_.require_fit(into);
   }
 
   template <class T, int Rank>

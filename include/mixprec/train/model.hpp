@@ -137,10 +137,7 @@ class Model {
       Value<Meta, T, Rank, dynamic_channels, Policy> const x(trace, trace.template allocate<T>(shape), {}, {});
       (void)nn::call<Policy>(net_, x);
     }
-    TraceMismatch const& mismatch = trace.mismatch();
-    if (mismatch.what != nullptr) {
-      session_.mismatch(mismatch.place, mismatch.op, Shaped<0>(mismatch.what, mismatch.expected, mismatch.received));
-    }
+    session_.require_fit(trace);
     session_.parameters().lay_out(session_.arena(), stream(), trace.uses(), options_.accumulate_gradients);
   }
 
