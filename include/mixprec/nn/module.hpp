@@ -14,6 +14,22 @@ struct Module {
 /// The place of a module's own op.
 constexpr Place own_place(Module const& module) { return {module.module_id, false, true}; }
 
+/// What MIXPREC_MODULE makes of a struct: an index, and a walk over its members.
+template <class M>
+concept module_type = requires(M& candidate, int& visitor) {
+  candidate.module_id = 0;
+  M::members(candidate, visitor);
+};
+
+/// Stops the compiler where `M` is no module; the lines around the message name `M`. A class, because g++ instantiates
+/// it where it is named, and a function's body only later, behind the errors of the code that called it.
+template <class M>
+struct RequireModule {
+  static_assert(module_type<M>,
+                "mixprec: a struct is used as a module, but has no MIXPREC_MODULE. Write MIXPREC_MODULE(its, modules, "
+                "and, parameters) into it, behind these members, or MIXPREC_MODULE() where it has none.");
+};
+
 }  // namespace mixprec::inline MIXPREC_ABI::nn
 
 // MIXPREC_MODULE(conv1, bn1, ...): names a user's submodules and parameters, in the order and with the names that

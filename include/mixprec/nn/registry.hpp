@@ -61,13 +61,16 @@ class Walker {
 
   template <class M>
   constexpr void child(char const* name, M& member) {
-    int const around = module_;
-    bool const outer = frozen_;
-    if constexpr (requires { M::frozen; }) frozen_ = frozen_ || M::frozen;
-    if constexpr (requires { member.state.frozen; }) member.state.frozen = member.state.frozen || frozen_;
-    module_ = member.module_id = sink_.add_module(Name{module_, name});
-    M::members(member, *this);
-    module_ = around, frozen_ = outer;
+    (void)RequireModule<M>{};
+    if constexpr (module_type<M>) {
+      int const around = module_;
+      bool const outer = frozen_;
+      if constexpr (requires { M::frozen; }) frozen_ = frozen_ || M::frozen;
+      if constexpr (requires { member.state.frozen; }) member.state.frozen = member.state.frozen || frozen_;
+      module_ = member.module_id = sink_.add_module(Name{module_, name});
+      M::members(member, *this);
+      module_ = around, frozen_ = outer;
+    }
   }
   template <int Rank>
   constexpr void child(char const* name, Parameter<Rank>& member) {

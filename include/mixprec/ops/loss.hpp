@@ -139,6 +139,16 @@ constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::i
   return apply(Op{{}, labels, options.weight, options.ignore_index}, logits.place(), logits);
 }
 
+template <any_value X, class Label, int Rank>
+  requires(!std::is_same_v<Label, std::int32_t>)
+constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, Label, Rank> const&,
+                             CrossEntropyOptions<typename X::backend> const& options = {}) {
+  static_assert(std::is_same_v<Label, std::int32_t>,
+                "mixprec: cross_entropy: labels are int32. Convert them on the host, before they are copied to the "
+                "batch: std::vector<std::int32_t>(labels.begin(), labels.end()).");
+  return cross_entropy(logits, Tensor<typename X::backend, std::int32_t, Rank>(), options);
+}
+
 /// torch.nn.functional.mse_loss with reduction="mean". Errors: a batch without values; shapes that differ.
 template <any_value X, any_value Target>
 constexpr auto mse_loss(X const& x, Target const& target) {
