@@ -184,10 +184,13 @@ struct OpNode final : TapeNode<B> {
   }
   template <class Tensor>
   Tensor begin(Session<B>& session, std::size_t at, Tensor const& operand) {
-    if (!joined(at))
-      return session.template begin_gradient<typename Tensor::dtype, Tensor::rank>(slots[at], operand.shape());
-    session.give_gradient(slots[at], context.gradient);
-    return without_memory(operand);
+    if constexpr (Op::joins_operands) {
+      if (joined(at)) {
+        session.give_gradient(slots[at], context.gradient);
+        return without_memory(operand);
+      }
+    }
+    return session.template begin_gradient<typename Tensor::dtype, Tensor::rank>(slots[at], operand.shape());
   }
 
   Op op;

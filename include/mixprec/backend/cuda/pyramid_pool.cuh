@@ -3,7 +3,6 @@
 // rectangles, each of which is summed once; a bin is a sum of rectangles. Backward gathers in one pass too.
 #pragma once
 
-#include <algorithm>
 #include <string>
 
 #include <mixprec/backend/cuda/pool.cuh>
@@ -20,14 +19,15 @@ struct AxisPieces {
 
   AxisPieces(PyramidGeometry const& g, bool of_rows) {
     auto const add = [&](std::int64_t value) {
-      int* const place = std::lower_bound(bound, bound + count, static_cast<int>(value));
-      if (place != bound + count && *place == value) return;
+      int place = 0;
+      while (place < count && bound[place] < value) ++place;
+      if (place < count && bound[place] == value) return;
       if (count > most) {
         throw Error("cuda: pyramid_pool: the grids cut an axis into more than " + std::to_string(most) +
                     " pieces. Pool over fewer or coarser grids.");
       }
-      std::copy_backward(place, bound + count, bound + count + 1);
-      *place = static_cast<int>(value), ++count;
+      for (int at = count++; at > place; --at) bound[at] = bound[at - 1];
+      bound[place] = static_cast<int>(value);
     };
     for (int grid = 0; grid < g.grids; ++grid) {
       AdaptiveAxis const axis = of_rows ? g.rows(grid) : g.columns(grid);
