@@ -2,6 +2,7 @@
 // What a training loop reports and remembers.
 #include "run_log.hpp"
 
+#include <charconv>
 #include <cstdio>
 
 #include <mixprec/config.hpp>
@@ -9,10 +10,10 @@
 namespace segment {
 namespace {
 
+// The shortest text that stands for this value and no other.
 std::string exact(double value) {
   char text[40];
-  std::snprintf(text, sizeof text, "%.17g", value);
-  return text;
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
 std::string listed(std::vector<double> const& values) {

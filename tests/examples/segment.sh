@@ -4,7 +4,7 @@
 # for bit: segment.sh PROGRAM
 set -euo pipefail
 
-program=$1
+program=$(realpath "$1")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
