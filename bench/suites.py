@@ -39,7 +39,7 @@ class Segmentation:
 
     script = "segmentation.py"
     cases = {"cuda": NETWORKS, "cpu": NETWORKS}
-    ours = {"cuda": "fp32,amp-fp16", "cpu": "fp32,amp-bf16"}
+    ours = {"cuda": "fp32,amp-fp16,amp-fp16-recompute", "cpu": "fp32,amp-bf16"}
     peers = {"cuda": "fp32,fp16,compile,reduce-overhead", "cpu": "fp32,bf16"}
     rounds, steps = 5, 10
     # Batch, height, width and classes. The CPU's are for trials of the programs.

@@ -23,6 +23,9 @@ struct Policies {
   using fp32 = mixprec::Fp32;
   using amp_fp16 = mixprec::Amp<mixprec::float16>;
   using amp_bf16 = mixprec::Amp<mixprec::bfloat16>;
+  struct amp_fp16_recompute : mixprec::RecomputeNorms<amp_fp16> {
+    static constexpr char const* name = "amp-fp16-recompute";
+  };
 };
 using Policy = Policies::MIXPREC_BENCH_POLICY;
 
