@@ -82,24 +82,10 @@ TEST_CASE("a loss at label resolution: a recorded run has the plan's rows under 
 TEST_CASE("a loss at label resolution: a training step's peak is the plan's within one per cent under every policy") {
   SegmentationBatch const batch;
   for_each_policy([&]<class Policy>() {
-    constexpr auto const& expected = segmentation_plan<Policy>;
-    Model<SegmentationNet, Policy, TestBackend> model{1};
-    Sgd opt{model, {.momentum = 0.9}};
-    Scaler<StaticScale<128>> const scaler;
-    Step step{model, opt, scaler, Constant{.lr = 0.01}, SegmentationLoss{}, {.graph = false}};
     HostTensor<float, 4> const image{batch.image.data(), batch.shape};
     HostTensor<std::int32_t, 3> const label{batch.label.data(), batch.extents};
-    for (int index = 0; index < 2; ++index) step(image, label);
-    model.session().arena().reset_high_water();
-    step.arena().reset_high_water();
-    step(image, label);
-    std::size_t trained = 0;
-    for (auto const& segment : model.session().parameters().segments()) trained += segment.trained ? 1 : 0;
-    std::size_t const own = (3 + trained) * arena_granularity;
-    auto const measured = static_cast<double>(model.session().arena().high_water() + step.arena().high_water() - own);
-    auto const planned = static_cast<double>(expected.peak_bytes());
-    CHECK_MESSAGE(std::abs(measured - planned) <= 0.01 * planned,
-                  "measured " << measured << " bytes, planned " << planned);
+    check_peak_of<SegmentationNet, Policy, TestBackend>(segmentation_plan<Policy>.peak_bytes(), SegmentationLoss{},
+                                                        image, label);
   });
 }
 
