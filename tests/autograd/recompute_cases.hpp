@@ -93,7 +93,7 @@ TEST_CASE("recompute gives parameters no second use: gradients stay low, and eva
 using FrozenNet = nn::Sequential<nn::Frozen<nn::Recompute<NoisyBlock<2>>>, nn::GlobalAvgPool2d, nn::Linear<2, 4>>;
 /// A block without parameters in front of which something trains.
 using PlainNet =
-    nn::Sequential<nn::Conv2d<2, 4, 3>, nn::Recompute<nn::Sequential<nn::ReLU, nn::MaxPool2d<2>, nn::Dropout<300>>>,
+    nn::Sequential<nn::Conv2d<2, 4, 3>, nn::Recompute<nn::Sequential<nn::ReLU, nn::MaxPool2d<2>, nn::Dropout<0.3>>>,
                    nn::GlobalAvgPool2d, nn::Linear<4, 4>>;
 /// A block that changes nothing in eval, so that its result is its input.
 using IdentityNet = nn::Sequential<nn::Conv2d<2, 4, 3>, nn::Recompute<nn::Sequential<nn::Identity>>,
@@ -101,7 +101,7 @@ using IdentityNet = nn::Sequential<nn::Conv2d<2, 4, 3>, nn::Recompute<nn::Sequen
 
 TEST_CASE("blocks that are frozen, have no parameters or change nothing train as without recompute") {
   using FrozenPlain = nn::Sequential<nn::Frozen<NoisyBlock<2>>, nn::GlobalAvgPool2d, nn::Linear<2, 4>>;
-  using PlainPlain = nn::Sequential<nn::Conv2d<2, 4, 3>, nn::Sequential<nn::ReLU, nn::MaxPool2d<2>, nn::Dropout<300>>,
+  using PlainPlain = nn::Sequential<nn::Conv2d<2, 4, 3>, nn::Sequential<nn::ReLU, nn::MaxPool2d<2>, nn::Dropout<0.3>>,
                                     nn::GlobalAvgPool2d, nn::Linear<4, 4>>;
   using IdentityPlain =
       nn::Sequential<nn::Conv2d<2, 4, 3>, nn::Sequential<nn::Identity>, nn::GlobalAvgPool2d, nn::Linear<4, 4>>;

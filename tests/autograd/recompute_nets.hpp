@@ -12,10 +12,10 @@ template <int C>
 struct NoisyBlock {
   nn::Conv2d<C, C, 3, nn::Conv2dOptions{.padding = 1, .bias = false}> conv1;
   nn::BatchNorm2d<C> bn1;
-  nn::Dropout<250> drop1;
+  nn::Dropout<0.25> drop1;
   nn::Conv2d<C, C, 3, nn::Conv2dOptions{.padding = 1}> conv2;
   nn::BatchNorm2d<C> bn2;
-  nn::Dropout<100> drop2;
+  nn::Dropout<0.1> drop2;
   MIXPREC_MODULE(conv1, bn1, drop1, conv2, bn2, drop2)
   constexpr auto operator()(auto const& x) const {
     auto const y = drop1(relu(bn1(conv1(x))));
@@ -34,7 +34,7 @@ struct BlockNet {
   Wrap<NoisyBlock<8>> first;
   nn::Sequential<Wrap<NoisyBlock<8>>, Wrap<nn::Sequential<Wrap<NoisyBlock<8>>, NoisyBlock<8>>>> rest;
   nn::GlobalAvgPool2d pool;
-  nn::Dropout<500> drop;
+  nn::Dropout<0.5> drop;
   nn::Linear<8, 4> fc;
   MIXPREC_MODULE(stem, first, rest, pool, drop, fc)
   constexpr auto operator()(auto const& x) const {

@@ -103,7 +103,7 @@ TEST_CASE("the small residual network has torchvision's names") {
 TEST_CASE("modules without parameters have none") {
   CHECK(collect<Eight>().state.empty());
   CHECK(collect<nn::Sequential<nn::Identity, nn::Flatten, nn::MaxPool2d<2>, nn::AvgPool2d<2>, nn::GlobalAvgPool2d,
-                               nn::Dropout<100>, nn::Softmax, nn::LogSoftmax>>()
+                               nn::Dropout<0.1>, nn::Softmax, nn::LogSoftmax>>()
             .state.empty());
   CHECK(collect<Eight>().paths == Names{"", "0", "1", "2", "3", "4", "5", "6", "7"});
 }

@@ -13,7 +13,7 @@ using NoBias = nn::Conv2dOptions;
 // Convolutions and linear layers with and without a bias, a pool and a dropout behind a batch norm.
 using Chain = nn::Sequential<nn::Conv2d<3, 6, 3, NoBias{.padding = 1, .bias = false}>, nn::BatchNorm2d<6>, nn::ReLU,
                              nn::Conv2d<6, 8, 3, NoBias{.padding = 1, .groups = 2}>, nn::BatchNorm2d<8>,
-                             nn::MaxPool2d<2>, nn::Dropout<500>, nn::Flatten, nn::Linear<8 * 9, 7>, nn::BatchNorm1d<7>,
+                             nn::MaxPool2d<2>, nn::Dropout<0.5>, nn::Flatten, nn::Linear<8 * 9, 7>, nn::BatchNorm1d<7>,
                              nn::ReLU, nn::Linear<7, 5, false>, nn::BatchNorm1d<5>>;
 struct ChainCase {
   using Net = Chain;

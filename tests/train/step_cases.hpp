@@ -13,7 +13,7 @@ struct Classifier {
   MIXPREC_MODULE(conv, bn, pool, fc)
   constexpr auto operator()(auto const& x) const { return fc(pool(relu(bn(conv(x))))); }
 };
-using Dropping = nn::Sequential<nn::Linear<6, 16>, nn::ReLU, nn::Dropout<500>, nn::Linear<16, 3>>;
+using Dropping = nn::Sequential<nn::Linear<6, 16>, nn::ReLU, nn::Dropout<0.5>, nn::Linear<16, 3>>;
 using Perceptron = nn::Sequential<nn::Linear<6, 16>, nn::ReLU, nn::Linear<16, 3>>;
 
 struct Loss {

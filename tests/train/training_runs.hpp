@@ -11,7 +11,7 @@ struct SavedNet {
   nn::Conv2d<1, 8, 3, nn::Conv2dOptions{.padding = 1, .bias = false}> conv;
   nn::BatchNorm2d<8> bn;
   nn::GlobalAvgPool2d pool;
-  nn::Dropout<250> drop;
+  nn::Dropout<0.25> drop;
   nn::Linear<8, 3> fc;
   nn::Linear<8, 2> unused;
   MIXPREC_MODULE(conv, bn, pool, drop, fc, unused)

@@ -40,7 +40,7 @@ using DilatedConvModule = ConvModule<In, Out, 3, Dilation>;
 template <int In, int Channels, int Classes>
 struct AsppHead : Aspp<In, Channels, detail::DilatedConvModule> {
   using Pyramid = Aspp<In, Channels, detail::DilatedConvModule>;
-  nn::Dropout2d<100> dropout;
+  nn::Dropout2d<0.1> dropout;
   nn::Conv2d<Channels, Classes, 1> conv_seg;
   int module_id = -1;
 

@@ -16,7 +16,7 @@ struct SeparableAsppHead : Aspp<In, Channels, DepthwiseSeparableConvModule> {
   nn::Sequential<DepthwiseSeparableConvModule<Channels + LowChannels, Channels>,
                  DepthwiseSeparableConvModule<Channels, Channels>>
       sep_bottleneck;
-  nn::Dropout2d<100> dropout;
+  nn::Dropout2d<0.1> dropout;
   nn::Conv2d<Channels, Classes, 1> conv_seg;
   int module_id = -1;
 

@@ -17,7 +17,7 @@ struct FcnHead {
                      nn::Sequential<ConvModule<In, Channels, 3>, ConvModule<Channels, Channels, 3>>>
       convs;
   std::conditional_t<ConcatInput, ConvModule<In + Channels, Channels, 3>, nn::Identity> conv_cat;
-  nn::Dropout2d<100> dropout;
+  nn::Dropout2d<0.1> dropout;
   nn::Conv2d<Channels, Classes, 1> conv_seg;
   MIXPREC_MODULE(convs, conv_cat, dropout, conv_seg)
 

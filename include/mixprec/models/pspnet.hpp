@@ -31,7 +31,7 @@ struct PspHead {
                  PoolingBranch<6, In, Channels>>
       psp_modules;
   ConvModule<In + 4 * Channels, Channels, 3> bottleneck;
-  nn::Dropout2d<100> dropout;
+  nn::Dropout2d<0.1> dropout;
   nn::Conv2d<Channels, Classes, 1> conv_seg;
   MIXPREC_MODULE(psp_modules, bottleneck, dropout, conv_seg)
 

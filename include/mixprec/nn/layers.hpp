@@ -4,6 +4,7 @@
 
 #include <mixprec/nn/folding.hpp>
 #include <mixprec/nn/module.hpp>
+#include <mixprec/nn/probability.hpp>
 #include <mixprec/ops/adaptive_pool.hpp>
 #include <mixprec/ops/conv2d.hpp>
 #include <mixprec/ops/dropout.hpp>
@@ -197,26 +198,19 @@ struct GlobalAvgPool2d : Stateless {
   }
 };
 
-/// Dropout with probability Thousandths / 1000 (no floating-point template arguments: clang 14 has none).
-template <int Thousandths = 500>
+/// Zeroes elements with probability `P` in training, and scales the others by 1 / (1 - P). torch.nn.Dropout:
+/// `Dropout<0.25>`.
+template <Probability P = 0.5>
 struct Dropout : Stateless {
-  static_assert(
-      Thousandths >= 0 && Thousandths < 1000,
-      "mixprec: Dropout: the probability is given in thousandths and lies in [0, 1000). Dropout<500> drops half.");
-  constexpr auto operator()(any_value auto const& x) const {
-    return dropout(x, Thousandths / 1000.0, own_place(*this));
-  }
+  static_assert(P.valid(), "mixprec: Dropout: the probability lies in [0, 1). Dropout<0.25> drops a quarter.");
+  constexpr auto operator()(any_value auto const& x) const { return dropout(x, P.value(), own_place(*this)); }
 };
 
 /// Dropout of whole channels. torch.nn.Dropout2d.
-template <int Thousandths = 500>
+template <Probability P = 0.5>
 struct Dropout2d : Stateless {
-  static_assert(
-      Thousandths >= 0 && Thousandths < 1000,
-      "mixprec: Dropout2d: the probability is given in thousandths and lies in [0, 1000). Dropout2d<500> drops half.");
-  constexpr auto operator()(any_value auto const& x) const {
-    return dropout2d(x, Thousandths / 1000.0, own_place(*this));
-  }
+  static_assert(P.valid(), "mixprec: Dropout2d: the probability lies in [0, 1). Dropout2d<0.1> drops a tenth.");
+  constexpr auto operator()(any_value auto const& x) const { return dropout2d(x, P.value(), own_place(*this)); }
 };
 
 struct Flatten : Stateless {
