@@ -48,6 +48,16 @@ expect pass "a tree without paths" bash "$checks/paths.sh" "$trial"
 printf '// see /%s/somebody/notes\n' home >"$header"
 expect fail "a path of one machine" bash "$checks/paths.sh" "$trial"
 
+printf 'int main() {\n  return 0;\n}\n' >"$trial/shown.cpp"
+printf '<!-- from shown.cpp -->\n```cpp\nint main() {\n  return 0;\n}\n```\n' >"$trial/README.md"
+expect pass "a README that shows a file's code" bash "$checks/readme.sh" "$trial"
+printf '<!-- from shown.cpp -->\n```cpp\n  return 1;\n```\n' >"$trial/README.md"
+expect fail "a README whose code is another" bash "$checks/readme.sh" "$trial"
+printf '<!-- from gone.cpp -->\n```cpp\n  return 0;\n```\n' >"$trial/README.md"
+expect fail "a README that names a file which is not there" bash "$checks/readme.sh" "$trial"
+printf 'no code\n' >"$trial/README.md"
+expect fail "a README without code of a file" bash "$checks/readme.sh" "$trial"
+
 run=$tree/tests/compile_fail/run.sh
 source=$trial/case.cpp
 compiler=${2:-g++}
