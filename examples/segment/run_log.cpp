@@ -18,7 +18,10 @@ std::string exact(double value) {
 
 std::string listed(std::vector<double> const& values) {
   std::string text;
-  for (double const value : values) text += (text.empty() ? "" : " ") + exact(value);
+  for (double const value : values) {
+    if (!text.empty()) text += ' ';
+    text += exact(value);
+  }
   return text;
 }
 

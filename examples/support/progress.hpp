@@ -71,8 +71,10 @@ class Progress {
     if (terminal_) {
       constexpr int cells = 20;
       int const full = static_cast<int>(cells * step / std::max<std::int64_t>(1, steps_));
-      line += "[" + std::string(static_cast<std::size_t>(full), '#') +
-              std::string(static_cast<std::size_t>(cells - full), '-') + "]  ";
+      line.append(1, '[')
+          .append(static_cast<std::size_t>(full), '#')
+          .append(static_cast<std::size_t>(cells - full), '-');
+      line += "]  ";
     } else {
       line += "step " + std::to_string(step) + "/" + std::to_string(steps_) + "  ";
     }
