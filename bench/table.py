@@ -63,14 +63,17 @@ COLUMNS = (
     ("reduce-overhead, reserved", ("pytorch reduce-overhead", "pytorch reduce-overhead-bf16")),
     ("**mixprec fp32**", ("mixprec fp32",)),
     ("**mixprec**", ("mixprec amp-fp16", "mixprec amp-bf16")),
+    ("**recompute**", ("mixprec amp-fp16-recompute",)),
 )
+OURS = 5  # the column that the others are measured in
 
 
 def networks_table(result, rows):
     """One row a network, one column a program: time and memory; then the times of the others in times of ours."""
     inference = result["suite"].endswith("inference")
     unit = "images/s" if inference else "ms"
-    named = [name for name, _ in COLUMNS]
+    columns = [column for column in COLUMNS if not inference or "recompute" not in column[0]]
+    named = [name for name, _ in columns]
     lines = [
         f"| {unit} / GiB | {' | '.join(named)} | ms of eager, compile, reduce-overhead / ours | of our fp32 |",
         "|---" * (len(named) + 1) + "|---:|---:|",
@@ -80,7 +83,7 @@ def networks_table(result, rows):
                    key=lambda case: (int(case[1:].split("/")[0]), order.index(case.split("/")[1])))
     for case in cases:
         of_case = {row["program"]: row for row in rows if row["case"] == case}
-        found = [next((of_case[program] for program in programs if program in of_case), None) for _, programs in COLUMNS]
+        found = [next((of_case[program] for program in programs if program in of_case), None) for _, programs in columns]
         report = next(iter(of_case.values()))["report"]
         backbone, head = case.split("/")
         cells = [f"{HEADS[head]} {backbone.upper()} {report['batch']}x{report['height']}x{report['width']}"]
@@ -94,7 +97,7 @@ def networks_table(result, rows):
 
         def ratio(other):
             # Of programs that took turns with each other, which rows of different runs did not.
-            ours = found[-1]
+            ours = found[OURS]
             pair = other and ours and f"{other['program']} / {ours['program']}, {case}"
             return f"{result['ratios'][pair]:.2f}" if pair in result["ratios"] else "-"
 
