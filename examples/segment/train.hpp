@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <optional>
 
@@ -84,7 +85,7 @@ RunResult train_scaled(RunRequest const& request, Scaler const& scaler) {
 
   std::string const checkpoint = request.path("checkpoint.safetensors");
   mp::CheckpointPosition at;
-  if (struct stat status{}; settings.resume && ::stat(checkpoint.c_str(), &status) == 0) {
+  if (struct stat status{}; settings.resume && (::stat(checkpoint.c_str(), &status) == 0 || errno != ENOENT)) {
     mp::Checkpoint const saved = mp::load_checkpoint(step, checkpoint, log.identity());
     at = saved.position;
     log.resume(saved.notes, saved.warnings, at.epoch * per_epoch + at.batch);

@@ -13,12 +13,14 @@ awk '
     while ((getline line < file) > 0) text = text line "\n"
     close(file)
     if (text == "") complain("there is no file " file ".")
+    else if (block == "") complain("the block above is empty. Copy it from " file ".")
     else if (index("\n" text, "\n" block) == 0) complain("the block above is not in " file ". Copy it from there.")
     inside = 0; file = ""; ++blocks
     next
   }
   inside { block = block $0 "\n" }
   END {
+    if (inside || file != "") complain("there is no whole block behind the last <!-- from FILE -->.")
     if (blocks == 0) { print "FAILED: README.md has no block behind \"<!-- from FILE -->\"."; bad = 1 }
     if (!bad) printf "%d blocks of README.md are in the files that they name.\n", blocks
     exit bad

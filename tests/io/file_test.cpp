@@ -33,9 +33,10 @@ std::uint32_t crc_bit_by_bit(std::string const& text) {
 TEST_CASE("atomic file: temporary files of killed writers are removed, other files are not") {
   TemporaryDirectory const directory;
   std::string const path = directory.put("a", "old");
-  directory.put("a.tmp-1-0", "half");
-  directory.put("a.tmp-4194304999-17", "half");
-  std::string const others[] = {"b.tmp-1-0", "a.tmp-", "a.tmp-1-x", "a.tmp", "aa.tmp-1-0"};
+  directory.put("a.mixprec-tmp-1-0", "half");
+  directory.put("a.mixprec-tmp-4194304999-17", "half");
+  std::string const others[] = {"b.mixprec-tmp-1-0", "a.mixprec-tmp-", "a.mixprec-tmp-1-x", "a.tmp",
+                                "aa.mixprec-tmp-1-0"};
   for (std::string const& name : others) directory.put(name, "another's");
   {
     mp::AtomicFile file(path, "test");

@@ -199,6 +199,7 @@ class Session {
   }
 
   // The tape.
+  std::uint64_t tape() const { return tape_; }  // its number
   GradientSlot new_slot() {
     gradients_.emplace_back();
     return {GradientSlot::Kind::value, static_cast<int>(gradients_.size()) - 1, tape_};

@@ -75,6 +75,7 @@ struct AdaptivePoolGeometry {
 /// then those of the next.
 struct PyramidGeometry {
   static constexpr int most_grids = 4;
+  static constexpr int most_bounds = 64;  // of all grids' bins along one axis, two a bin
   std::int64_t n, h, w, c;
   int grids;
   int grid[most_grids];

@@ -166,7 +166,7 @@ class AtomicFile {
   }
 
  private:
-  static constexpr char const* infix = ".tmp-";
+  static constexpr char const* infix = ".mixprec-tmp-";
 
   std::string directory() const {
     auto const slash = path_.rfind('/');
@@ -181,6 +181,15 @@ class AtomicFile {
     return ::fstat(descriptor_, &status) == 0 && status.st_nlink > 0;
   }
 
+  // What stands behind the infix: two numbers.
+  static bool is_own(std::string_view tail) {
+    auto const dash = tail.find('-');
+    auto const number = [](std::string_view text) {
+      return !text.empty() && text.find_first_not_of("0123456789") == text.npos;
+    };
+    return dash != tail.npos && number(tail.substr(0, dash)) && number(tail.substr(dash + 1));
+  }
+
   // Removes the temporary files of this name that no living process has locked.
   void remove_abandoned() const {
     std::string const folder = directory();
@@ -190,8 +199,7 @@ class AtomicFile {
     if (entries == nullptr) return;  // creating the file will say why
     while (dirent const* const entry = ::readdir(entries)) {
       std::string_view const name = entry->d_name;
-      if (!name.starts_with(start) || name.size() == start.size()) continue;
-      if (name.find_first_not_of("0123456789-", start.size()) != name.npos) continue;
+      if (!name.starts_with(start) || !is_own(name.substr(start.size()))) continue;
       int const other = ::openat(::dirfd(entries), entry->d_name, O_RDWR | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
       if (other < 0) continue;
       if (::flock(other, LOCK_EX | LOCK_NB) == 0) ::unlinkat(::dirfd(entries), entry->d_name, 0);

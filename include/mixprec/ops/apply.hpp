@@ -125,8 +125,9 @@ inline constexpr bool runs_again = Policy::recomputes_norms&& Op::runs_again&& s
 /// The recipe of an op's result.
 template <class B, class Op, class Result, class Saved, class... Operand>
 struct OpRecipe final : Recipe<B> {
-  OpRecipe(Op const& the_op, Shape<Result::rank> extents, Saved const& the_saved, Operand const&... operand)
-      : op(the_op), shape(extents), saved(the_saved), operands(operand...) {}
+  OpRecipe(Session<B> const& session, Op const& the_op, Shape<Result::rank> extents, Saved const& the_saved,
+           Operand const&... operand)
+      : Recipe<B>(&session, session.tape()), op(the_op), shape(extents), saved(the_saved), operands(operand...) {}
   void run(Session<B>& session, void* to) const override {
     Result const result({}, static_cast<typename Result::dtype*>(to), shape);
     std::apply([&](Operand const&... operand) { op.again(session, result, saved, operand...); }, operands);
@@ -137,6 +138,15 @@ struct OpRecipe final : Recipe<B> {
   std::tuple<Operand...> operands;
 };
 
+/// Whether `storage` need not be kept by what runs in `session` now. Results of earlier passes and of other models must
+/// be: whoever runs their recipes would read parameters that have changed since.
+constexpr bool runs_again_in(Session<Meta> const&, Storage<Meta> const& storage) { return storage.has_recipe(); }
+template <class B>
+bool runs_again_in(Session<B> const& session, Storage<B> const& storage) {
+  auto const recipe = storage.recipe();
+  return recipe != nullptr && recipe->session == &session && recipe->tape == session.tape();
+}
+
 /// What an op's node keeps to compute operands again: nothing, unless the policy asks for it.
 template <class B, std::size_t Operands, bool Again>
 struct KeptRecipes {
@@ -144,7 +154,7 @@ struct KeptRecipes {
 };
 template <class B, std::size_t Operands>
 struct KeptRecipes<B, Operands, true> {
-  void set(std::size_t at, Storage<B> const& storage, bool kept) { recipes[at] = kept ? storage.recipe() : nullptr; }
+  void set(std::size_t at, std::shared_ptr<Recipe<B> const> recipe) { recipes[at] = std::move(recipe); }
   /// Gives memory and values to those of `operands` that were not kept.
   template <class... Operand>
   void run(Session<B>& session, std::tuple<Operand...>& operands) const {
@@ -276,7 +286,7 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
     }
   } else {
     auto const kept = [&](auto const& tensor, bool wanted) {
-      if constexpr (Again) wanted = wanted && tensor.storage().recipe() == nullptr;
+      if constexpr (Again) wanted = wanted && !runs_again_in(session, tensor.storage());
       return wanted ? tensor : without_memory(tensor);
     };
     using Context = BackwardContext<Result, Saved, typename Operand::tensor_type...>;
@@ -290,7 +300,12 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
         op, std::move(context), slot, std::array<GradientSlot, sizeof...(operand)>{operand.slot...});
     if constexpr (Again) {
       std::size_t at = 0;
-      ((node->recipes.set(at, operand.tensor.storage(), (keeps.operands >> at & 1u) != 0), ++at), ...);
+      auto const set = [&](auto const& tensor) {
+        bool const again = (keeps.operands >> at & 1u) != 0 && runs_again_in(session, tensor.storage());
+        if (again) node->recipes.set(at, tensor.storage().recipe());
+        ++at;
+      };
+      (set(operand.tensor), ...);
     }
     session.push_node(std::move(node));
   }
@@ -305,27 +320,25 @@ constexpr auto result_memory(Session<B>&, Tensor<B, T, Rank> const& given, Shape
   return given;
 }
 
-/// Lets go of an op's result before backward: whoever keeps it keeps how to compute it again.
+/// Lets go of an op's result before backward: whoever keeps it keeps how to compute it again. Not where an operand
+/// would have to be computed again first.
 template <class B, class Op, class Result, class Saved, class... Operand>
-constexpr void give_recipe(Session<B>&, Op const& op, Result const& result, Saved const& saved,
+constexpr void give_recipe(Session<B>& session, Op const& op, Result const& result, Saved const& saved,
                            Operand const&... operand) {
+  if ((runs_again_in(session, operand.tensor.storage()) || ...)) return;
   if constexpr (std::is_same_v<B, Meta>) {
     result.storage().set_recipe();
   } else {
     using Again = OpRecipe<B, Op, Result, Saved, typename Operand::tensor_type...>;
-    result.storage().set_recipe(std::make_shared<Again const>(op, result.shape(), saved, operand.tensor...));
+    result.storage().set_recipe(std::make_shared<Again const>(session, op, result.shape(), saved, operand.tensor...));
   }
 }
 
-/// The bytes that keeping a block costs: none where it has a recipe, or is kept already.
+/// The bytes that keeping a block costs: none where it is computed again, or kept already.
 template <class Policy, class B>
-constexpr std::int64_t kept_bytes(Storage<B> const& storage) {
+constexpr std::int64_t kept_bytes(Session<B> const& session, Storage<B> const& storage) {
   if constexpr (Policy::recomputes_norms) {
-    if constexpr (std::is_same_v<B, Meta>) {
-      if (storage.has_recipe()) return 0;
-    } else {
-      if (storage.recipe() != nullptr) return 0;
-    }
+    if (runs_again_in(session, storage)) return 0;
   }
   return static_cast<std::int64_t>(storage.keep());
 }
@@ -362,7 +375,7 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target con
     if constexpr (detail::runs_again<Policy, Op, Target>) give_recipe(session, op, result, saved, operand...);
     Keeps const keeps = op.keeps(needs);
     bit = 0;
-    auto const keep = [](auto const& tensor) { return kept_bytes<Policy>(tensor.storage()); };
+    auto const keep = [&](auto const& tensor) { return kept_bytes<Policy>(session, tensor.storage()); };
     ((row.kept_bytes += (keeps.operands >> bit++ & 1u) != 0 ? keep(operand.tensor) : 0), ...);
     if (keeps.result) row.kept_bytes += keep(result);
     if constexpr (std::tuple_size_v < decltype(saved) >> 0)

@@ -75,9 +75,17 @@ concept joins_concat = !std::is_reference_v<X> && !std::is_const_v<X> && std::is
   std::move(x).into(x.tensor(), columns);
 };
 
+/// Extents that a resize or a batch norm has yet to refuse are left to it.
+template <int Rank>
+constexpr bool is_positive(Shape<Rank> const& shape) {
+  for (int axis = 0; axis < Rank; ++axis)
+    if (shape[axis] < 1) return false;
+  return true;
+}
+
 /// The operands in `whole`, one behind the other: those that can write their channels there do, the others are copied.
-template <int Channels, class Whole, class... X>
-constexpr auto concat_into(Whole const& whole, Place place, X&&... x) {
+template <int Channels, class B, class Whole, class... X>
+constexpr auto concat_into(Session<B> const& session, Whole const& whole, Place place, X&&... x) {
   ops::Concat op;
   std::int64_t at = 0;
   unsigned bit = 1;
@@ -85,7 +93,7 @@ constexpr auto concat_into(Whole const& whole, Place place, X&&... x) {
     std::int64_t const first = std::exchange(at, at + operand.shape()[1]);
     unsigned const mine = std::exchange(bit, bit << 1);
     if constexpr (joins_concat<Operand, typename Whole::dtype>) {
-      if (operand.open()) {
+      if (operand.open() && &operand.session() == &session) {
         op.joined |= mine;
         auto const shape = operand.shape();
         return std::move(operand).into(whole.columns(first, shape), {first, whole.shape()[1]});
@@ -115,9 +123,10 @@ template <class X, class... More>
     using T = type_of_t<detail::precision_of<ops::Concat, First, std::remove_cvref_t<More>...>.result>;
     if constexpr (detail::joins_concat<X, T> || (detail::joins_concat<More, T> || ...)) {
       auto const whole = ops::Concat{}.shape(x.shape(), more.shape()...);
-      if (whole.fits()) {
-        return detail::concat_into<channels>(x.session().template allocate<T>(whole.shape), place, std::forward<X>(x),
-                                             std::forward<More>(more)...);
+      if (whole.fits() && detail::is_positive(whole.shape)) {
+        auto& session = x.session();
+        return detail::concat_into<channels>(session, session.template allocate<T>(whole.shape), place,
+                                             std::forward<X>(x), std::forward<More>(more)...);
       }
     }
     return apply_as<channels>(ops::Concat{}, place, x, more...);

@@ -20,8 +20,8 @@ struct PyramidPool : OpBase {
 
   constexpr Shaped<4> shape(Shape<4> x) const {
     for (int at = 0; at < grids; ++at)
-      if (grid[at] < 1) return {"grid of at least", 1, grid[at]};
-    if (x[2] < 1 || x[3] < 1) return {"input of at least", 1, x[2] < 1 ? x[2] : x[3]};
+      if (grid[at] < 1) return {"grid's rows and columns (at least 1)", 1, grid[at]};
+    if (x[2] < 1 || x[3] < 1) return {"height and width to pool (at least 1)", 1, x[2] < 1 ? x[2] : x[3]};
     return Shape{x[0], x[1], std::int64_t{geometry(x).bins()}, std::int64_t{1}};
   }
   constexpr double flops(Shape<4>, Shape<4> x) const { return static_cast<double>(x.size()) * grids; }
@@ -74,6 +74,8 @@ struct Pyramid {
   static_assert(sizeof...(Grid) >= 1 && sizeof...(Grid) <= PyramidGeometry::most_grids,
                 "mixprec: Pyramid: it has one to four grids. Pool to fewer at once.");
   static_assert(((Grid > 0) && ...), "mixprec: Pyramid: a grid has at least one row and column. Give 1 or more.");
+  static_assert(2 * (Grid + ...) <= PyramidGeometry::most_bounds,
+                "mixprec: Pyramid: the grids have more than 32 rows together. Pool to fewer or coarser grids at once.");
 
   /// (N,C,H,W) -> (N,C,bins,1).
   static constexpr auto pool(any_value auto const& x) {

@@ -122,7 +122,8 @@ struct With : Policy {
 
 /// `Policy` with less memory: what a batch norm, and a relu joined to it, gives is not kept for backward but computed
 /// again from the norm's operand, which is kept anyway, by each op whose gradient reads it. No bit of any result
-/// changes; a training step makes one more pass over those values. With a residual joined, results are kept as without.
+/// changes; a training step makes one more pass over those values. Results with a residual
+/// joined, in a wider result (concat), or of a norm behind a norm are kept as without.
 template <class Policy>
 struct RecomputeNorms : Policy {
   static constexpr bool recomputes_norms = true;

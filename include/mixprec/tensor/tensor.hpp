@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>  // std::exchange
@@ -18,9 +19,13 @@ namespace mixprec::inline MIXPREC_ABI {
 template <class B>
 class Session;
 
-/// Computes again what a block held, bit for bit.
+/// Computes again what a block held, bit for bit, in the pass that made it: later the parameters are others.
 template <class B>
 struct Recipe {
+  Session<B> const* session;
+  std::uint64_t tape;  // Session::tape() of that pass
+
+  Recipe(Session<B> const* the_session, std::uint64_t the_tape) : session(the_session), tape(the_tape) {}
   virtual ~Recipe() = default;
   virtual void run(Session<B>& session, void* to) const = 0;
 };

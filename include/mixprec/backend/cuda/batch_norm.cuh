@@ -415,10 +415,10 @@ void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X con
 
 /// Gradients of batch_norm_forward with g = relu ? (y > 0 ? dy : 0) : dy: dbias = sum of g, dweight = sum of g * xhat,
 /// dresidual = g, and dx = weight * invstd * (g - dbias / rows - xhat * dweight / rows), or weight * invstd * g where
-/// mean and invstd are not the batch's. Every output may be nullptr; so may y where `relu` is false. A `bias` says that
-/// y is relu of the batch norm alone, without a residual: its sign is then found again from x, which saves reading y
-/// twice. The rows of y and dy lie `y_stride` elements apart, 0: c.
-/// Precision: float, sums in a fixed order, one rounding each.
+/// mean and invstd are not the batch's. Every output may be nullptr; so may y where `relu` is false or a `bias`
+/// is given, which says that y is relu of the batch norm alone, without a residual: its sign is then found again from
+/// x, which saves reading y twice. The rows of y and dy lie `y_stride` elements apart, 0: c. Precision: float, sums in
+/// a fixed order, one rounding each.
 template <floating_dtype X, floating_dtype Y, floating_dtype G, floating_dtype GW>
 void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x,
                          std::type_identity_t<Y> const* y, Y const* dy, float const* mean, float const* invstd,

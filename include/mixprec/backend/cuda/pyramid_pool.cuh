@@ -13,7 +13,7 @@ namespace detail {
 
 /// The pieces into which the bounds of all bins cut one axis: piece i is [bound[i], bound[i + 1]).
 struct AxisPieces {
-  static constexpr int most = 63;
+  static constexpr int most = PyramidGeometry::most_bounds - 1;
   int count = 0;
   int bound[most + 1] = {};
 
