@@ -88,7 +88,7 @@ __device__ void widen_vector(Vector<T, W> const& from, float (&to)[W]) {
 /// W elements as they lie in memory: while they wait in registers they stay in whole words.
 template <class T, int W>
 struct PackedPixel {
-  static_assert(W == 1 || W * sizeof(T) == 8);
+  static_assert(W == 1 || W * sizeof(T) == 8, "mixprec: depthwise: a thread takes one channel or eight bytes of them.");
   using Words =
       std::conditional_t<W * sizeof(T) == 8, uint2, std::conditional_t<sizeof(T) == 4, unsigned, unsigned short>>;
   Words words;
