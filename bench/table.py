@@ -65,18 +65,20 @@ COLUMNS = (
     ("**mixprec**", ("mixprec amp-fp16", "mixprec amp-bf16")),
     ("**recompute**", ("mixprec amp-fp16-recompute",)),
 )
-OURS = 5  # the column that the others are measured in
+OURS = "**mixprec**"  # the column that the others are measured in
 
 
 def networks_table(result, rows):
     """One row a network, one column a program: time and memory; then the times of the others in times of ours."""
     inference = result["suite"].endswith("inference")
     unit = "images/s" if inference else "ms"
-    columns = [column for column in COLUMNS if not inference or "recompute" not in column[0]]
+    measured = {row["program"] for row in rows}
+    columns = [column for column in COLUMNS if measured.intersection(column[1])]
     named = [name for name, _ in columns]
+    others = [name for name in named if name not in (OURS, "**recompute**")]
     lines = [
-        f"| {unit} / GiB | {' | '.join(named)} | ms of eager, compile, reduce-overhead / ours | of our fp32 |",
-        "|---" * (len(named) + 1) + "|---:|---:|",
+        f"| {unit} / GiB | {' | '.join(named)} | times {OURS}: {', '.join(others)} |",
+        "|---" * (len(named) + 1) + "|---:|",
     ]
     order = list(HEADS)
     cases = sorted({row["case"] for row in rows},
@@ -97,11 +99,11 @@ def networks_table(result, rows):
 
         def ratio(other):
             # Of programs that took turns with each other, which rows of different runs did not.
-            ours = found[OURS]
+            ours = found[named.index(OURS)] if OURS in named else None
             pair = other and ours and f"{other['program']} / {ours['program']}, {case}"
             return f"{result['ratios'][pair]:.2f}" if pair in result["ratios"] else "-"
 
-        cells += [", ".join(ratio(row) for row in found[1:4]), ratio(found[4])]
+        cells.append(", ".join(ratio(row) for name, row in zip(named, found) if name in others))
         lines.append(f"| {' | '.join(cells)} |")
     return lines + [""]
 
