@@ -78,15 +78,13 @@ constexpr M const& child_of(Child<I, M> const& child) {
 }
 
 /// Calls a child so that functions inside it belong to it.
-template <class M, class X>
+template <class M, class X, class = typename RequireModule<M>::type>
 constexpr auto enter(M const& child, X&& x) {
-  (void)RequireModule<M>{};
   return child(static_cast<X&&>(x).at(Place{child.module_id, true, false}));
 }
 /// The same for child `I`.
-template <std::size_t I, class M, class X>
+template <std::size_t I, class M, class X, class = typename RequireModule<M>::type>
 constexpr auto enter(Child<I, M> const& child, X&& x) {
-  (void)RequireModule<M>{};
   return child.module(static_cast<X&&>(x).at(Place{child.module.module_id, true, false}));
 }
 

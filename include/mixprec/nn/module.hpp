@@ -28,6 +28,7 @@ struct RequireModule {
   static_assert(module_type<M>,
                 "mixprec: a struct is used as a module, but has no MIXPREC_MODULE. Write MIXPREC_MODULE(its, modules, "
                 "and, parameters) into it, behind these members, or MIXPREC_MODULE() where it has none.");
+  using type = M;
 };
 
 }  // namespace mixprec::inline MIXPREC_ABI::nn

@@ -401,10 +401,16 @@ void require_one_model(char const* op, X const& x, More const&... more) {
   (check(more), ...);
 }
 
-/// Refuses a parameter that is no part of the model (in a trace: records it, the first one).
+/// True for a parameter that is no part of the model.
+template <int Rank>
+constexpr bool is_unlisted(Parameter<Rank> const& operand) {
+  return operand.id < 0;
+}
+constexpr bool is_unlisted(any_value auto const&) { return false; }
+/// Refuses such a parameter (in a trace: records it, the first one).
 template <int Rank>
 constexpr void require_listed(auto& session, char const* op, Place operand, Parameter<Rank> const& parameter) {
-  if (parameter.id < 0) session.unlisted({op, operand, parameter.shape});
+  if (is_unlisted(parameter)) session.unlisted({op, operand, parameter.shape});
 }
 constexpr void require_listed(auto&, char const*, Place, any_value auto const&) {}
 
@@ -416,7 +422,8 @@ constexpr auto apply_into(Target const& target, Op const& op, Place place, X con
   constexpr Precision precision = detail::precision_of<Op, X, More...>;
   auto& session = x.session();
   if constexpr (!std::is_same_v<typename X::backend, Meta>) detail::require_one_model(Op::name, x, more...);
-  (detail::require_listed(session, Op::name, x.place(), more), ...);
+  // Asked first, because a plan's evaluation counts every call.
+  if ((detail::is_unlisted(more) || ...)) (detail::require_listed(session, Op::name, x.place(), more), ...);
   return detail::run_op<typename X::policy, precision, Channels>(
       session, op, place, target, detail::prepare<typename X::policy, Op, precision.operand>(session, place, x),
       detail::prepare<typename X::policy, Op, precision.operand>(session, place, more)...);
