@@ -272,28 +272,46 @@ struct KeptNode : Trace::Node {
 };
 
 /// An op on the trace's tape: its operands' gradients, as sizes.
+struct TracedOperand {
+  GradientSlot slot;
+  std::int64_t bytes;
+};
 template <int Operands>
 struct TraceNode : Trace::Node {
-  struct Operand {
-    GradientSlot slot;
-    std::int64_t bytes;
-    std::int64_t again;  // bytes that backward computes again; 0 for none
-  };
   GradientSlot slot;
-  Operand operands[Operands];
+  TracedOperand operands[Operands];
 
   static constexpr void run_node(Trace::Node& self, Trace& session) {
     auto& node = static_cast<TraceNode&>(self);
-    std::int64_t temporary = session.take_gradient(node.slot);
+    std::int64_t const temporary = session.take_gradient(node.slot);
     if (temporary == 0) return;  // nothing that the loss depends on
-    if (temporary == Trace::shared_gradient) temporary = 0;
-    for (Operand const& operand : node.operands)
-      if (operand.again != 0) temporary += session.acquire(operand.again);
-    for (int at = 0; at < Operands; ++at)
-      temporary += session.begin_gradient(node.operands[at].slot, node.operands[at].bytes);
-    session.release(temporary);
+    node.finish(session, temporary);
   }
   static constexpr void destroy_node(Trace::Node* self) { delete static_cast<TraceNode*>(self); }
+
+ protected:
+  constexpr void finish(Trace& session, std::int64_t temporary) {
+    if (temporary == Trace::shared_gradient) temporary = 0;
+    for (int at = 0; at < Operands; ++at) temporary += session.begin_gradient(operands[at].slot, operands[at].bytes);
+    session.release(temporary);
+  }
+};
+
+/// An op that computes operands again before it reads them (RecomputeNorms).
+template <int Operands>
+struct AgainTraceNode : TraceNode<Operands> {
+  std::int64_t again[Operands];  // bytes; 0 for none
+
+  static constexpr void run_node(Trace::Node& self, Trace& session) {
+    auto& node = static_cast<AgainTraceNode&>(self);
+    std::int64_t temporary = session.take_gradient(node.slot);
+    if (temporary == 0) return;
+    if (temporary == Trace::shared_gradient) temporary = 0;
+    for (std::int64_t const bytes : node.again)
+      if (bytes != 0) temporary += session.acquire(bytes);
+    node.finish(session, temporary);
+  }
+  static constexpr void destroy_node(Trace::Node* self) { delete static_cast<AgainTraceNode*>(self); }
 };
 
 /// An op that hands its result's gradient on to those operands in `joined`, which lie in its memory. The first of them
@@ -301,11 +319,6 @@ struct TraceNode : Trace::Node {
 template <int Operands>
 struct HandingTraceNode : TraceNode<Operands> {
   unsigned joined;
-
-  constexpr HandingTraceNode(TraceNode<Operands> const& node, unsigned the_joined)
-      : TraceNode<Operands>(node), joined(the_joined) {
-    this->run = run_node, this->destroy = destroy_node;
-  }
 
   static constexpr void run_node(Trace::Node& self, Trace& session) {
     auto& node = static_cast<HandingTraceNode&>(self);

@@ -251,6 +251,13 @@ inline constexpr Precision precision_of = [] {
   return resolve_op<typename X::policy, Op>(dtype);
 }();
 
+/// An operand as the trace's nodes know it.
+template <class Read>
+constexpr TracedOperand traced_operand(Read const& read) {
+  using T = typename Read::tensor_type::dtype;
+  return {read.slot, read.shape.size() * static_cast<std::int64_t>(sizeof(T))};
+}
+
 /// Puts an op on the tape: with tensors for a backend that computes, with sizes in the trace. What has a recipe is not
 /// kept but computed again.
 template <bool Again, class B, class Op, class Result, class Saved, class... Operand>
@@ -259,30 +266,36 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
   unsigned bit = 0;
   if constexpr (std::is_same_v<B, Meta>) {
     auto const hold = [&](auto const& tensor) {
-      if (!tensor.storage().has_recipe())
-        session.push_node(new KeptNode{{KeptNode::run_node, KeptNode::destroy_node}, tensor.storage()});
+      if constexpr (Again) {
+        if (tensor.storage().has_recipe()) return;
+      }
+      session.push_node(new KeptNode{{KeptNode::run_node, KeptNode::destroy_node}, tensor.storage()});
     };
     (((keeps.operands >> bit++ & 1u) != 0 ? hold(operand.tensor) : void()), ...);
     if (keeps.result) hold(result);
     if constexpr (std::tuple_size_v < Saved >> 0)
       std::apply([&](auto const&... tensor) { (hold(tensor), ...); }, saved);
-    using Node = TraceNode<sizeof...(Operand)>;
-    bit = 0;
-    auto const again = [&](auto const& tensor) {
-      bool const kept = (keeps.operands >> bit++ & 1u) != 0;
-      return kept && tensor.storage().has_recipe() ? tensor.storage().bytes() : 0;
-    };
-    // Braces evaluate from left to right, which the running bit relies on.
-    Node const node{
-        {Node::run_node, Node::destroy_node},
-        slot,
-        {{operand.slot, operand.shape.size() * static_cast<std::int64_t>(sizeof(typename Operand::tensor_type::dtype)),
-          again(operand.tensor)}...}};
+    // Written out three times: every step of a plan's evaluation counts against the compiler's limit.
     if constexpr (Op::joins_operands) {
-      using Handing = HandingTraceNode<sizeof...(Operand)>;
-      session.push_node(new Handing(node, op.joined));
+      using Node = HandingTraceNode<sizeof...(Operand)>;
+      session.push_node(
+          new Node{{{Node::run_node, Node::destroy_node}, slot, {traced_operand(operand)...}}, op.joined});
+    } else if constexpr (Again) {
+      using Node = AgainTraceNode<sizeof...(Operand)>;
+      bit = 0;
+      auto const again = [&](auto const& tensor) {
+        bool const kept = (keeps.operands >> bit++ & 1u) != 0;
+        return kept && tensor.storage().has_recipe() ? tensor.storage().bytes() : 0;
+      };
+      session.push_node(new Node{{{Node::run_node, Node::destroy_node}, slot, {traced_operand(operand)...}},
+                                 {again(operand.tensor)...}});
     } else {
-      session.push_node(new Node(node));
+      using Node = TraceNode<sizeof...(Operand)>;
+      session.push_node(new Node{
+          {Node::run_node, Node::destroy_node},
+          slot,
+          {{operand.slot,
+            operand.shape.size() * static_cast<std::int64_t>(sizeof(typename Operand::tensor_type::dtype))}...}});
     }
   } else {
     auto const kept = [&](auto const& tensor, bool wanted) {
@@ -311,15 +324,6 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
   }
 }
 
-template <class T, class B, int Rank>
-constexpr auto result_memory(Session<B>& session, OwnMemory, Shape<Rank> shape) {
-  return session.template allocate<T>(shape);
-}
-template <class T, class B, int Rank>
-constexpr auto result_memory(Session<B>&, Tensor<B, T, Rank> const& given, Shape<Rank>) {
-  return given;
-}
-
 /// Lets go of an op's result before backward: whoever keeps it keeps how to compute it again. Not where an operand
 /// would have to be computed again first.
 template <class B, class Op, class Result, class Saved, class... Operand>
@@ -335,12 +339,9 @@ constexpr void give_recipe(Session<B>& session, Op const& op, Result const& resu
 }
 
 /// The bytes that keeping a block costs: none where it is computed again, or kept already.
-template <class Policy, class B>
+template <class B>
 constexpr std::int64_t kept_bytes(Session<B> const& session, Storage<B> const& storage) {
-  if constexpr (Policy::recomputes_norms) {
-    if (runs_again_in(session, storage)) return 0;
-  }
-  return static_cast<std::int64_t>(storage.keep());
+  return runs_again_in(session, storage) ? 0 : static_cast<std::int64_t>(storage.keep());
 }
 
 /// The op on prepared operands.
@@ -348,7 +349,14 @@ template <class Policy, Precision How, int Channels, class B, class Op, class Ta
 constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target const& target, Operand const&... operand) {
   auto const shaped = op.shape(operand.shape...);
   if (!shaped.fits()) session.mismatch(place, Op::name, shaped);
-  auto result = result_memory<type_of_t<How.result>>(session, target, shaped.shape);
+  using T = type_of_t<How.result>;
+  auto result = [&] {
+    if constexpr (std::is_same_v<Target, OwnMemory>) {
+      return session.template allocate<T>(shaped.shape);
+    } else {
+      return target;
+    }
+  }();
   unsigned needs = 0, bit = 0;
   ((needs |= (operand.slot.kind != GradientSlot::Kind::none ? 1u : 0u) << bit++), ...);
   if (!Op::differentiable || !session.grad_enabled()) needs = 0;
@@ -375,11 +383,24 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target con
     if constexpr (detail::runs_again<Policy, Op, Target>) give_recipe(session, op, result, saved, operand...);
     Keeps const keeps = op.keeps(needs);
     bit = 0;
-    auto const keep = [&](auto const& tensor) { return kept_bytes<Policy>(session, tensor.storage()); };
-    ((row.kept_bytes += (keeps.operands >> bit++ & 1u) != 0 ? keep(operand.tensor) : 0), ...);
-    if (keeps.result) row.kept_bytes += keep(result);
-    if constexpr (std::tuple_size_v < decltype(saved) >> 0)
-      std::apply([&](auto const&... tensor) { ((row.kept_bytes += keep(tensor)), ...); }, saved);
+    if constexpr (Policy::recomputes_norms) {
+      auto const keep = [&](auto const& tensor) { return kept_bytes(session, tensor.storage()); };
+      ((row.kept_bytes += (keeps.operands >> bit++ & 1u) != 0 ? keep(operand.tensor) : 0), ...);
+      if (keeps.result) row.kept_bytes += keep(result);
+      if constexpr (std::tuple_size_v < decltype(saved) >> 0)
+        std::apply([&](auto const&... tensor) { ((row.kept_bytes += keep(tensor)), ...); }, saved);
+    } else {  // the same in fewer steps of a plan's evaluation
+      ((row.kept_bytes +=
+        (keeps.operands >> bit++ & 1u) != 0 ? static_cast<std::int64_t>(operand.tensor.storage().keep()) : 0),
+       ...);
+      if (keeps.result) row.kept_bytes += static_cast<std::int64_t>(result.storage().keep());
+      if constexpr (std::tuple_size_v < decltype(saved) >> 0)
+        std::apply(
+            [&](auto const&... tensor) {
+              ((row.kept_bytes += static_cast<std::int64_t>(tensor.storage().keep())), ...);
+            },
+            saved);
+    }
     push_op<Policy::recomputes_norms>(session, op, keeps, slot, result, saved, operand...);
   }
   if (recording) session.record(row);
