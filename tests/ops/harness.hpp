@@ -214,22 +214,24 @@ inline double tolerance_of(std::vector<PlanRow> const& rows, Case const& setting
   return settings.gain * (roundings + sums * (4 + 2 * std::sqrt(static_cast<double>(settings.terms))));
 }
 
+template <class Policy, class Body>
+void run_under(Body const& body) {
+  INFO("policy " << std::string(Policy::name));
+  body.template operator()<Policy>();
+}
+
 /// Calls body.operator()<Policy>() for every mixed policy and for float. MIXPREC_TEST_FEWER_POLICIES leaves float and
 /// one mixed policy: where code is compiled and not run, the others cost time alone.
 template <class Body>
 void for_each_policy(Body const& body) {
-  auto const one = [&]<class Policy>() {
-    INFO("policy " << std::string(Policy::name));
-    body.template operator()<Policy>();
-  };
-  one.template operator()<Fp32>();
-  one.template operator()<Amp<float16>>();
+  run_under<Fp32>(body);
+  run_under<Amp<float16>>(body);
 #ifndef MIXPREC_TEST_FEWER_POLICIES
-  one.template operator()<Amp<bfloat16>>();
-  one.template operator()<PyTorchAmp<float16>>();
-  one.template operator()<ApexO2>();
-  one.template operator()<ApexO3>();
-  one.template operator()<Mmcv<float16>>();
+  run_under<Amp<bfloat16>>(body);
+  run_under<PyTorchAmp<float16>>(body);
+  run_under<ApexO2>(body);
+  run_under<ApexO3>(body);
+  run_under<Mmcv<float16>>(body);
 #endif
 }
 
@@ -237,15 +239,11 @@ void for_each_policy(Body const& body) {
 /// cases in which the others can show nothing new and compile time is the price.
 template <class Body>
 void for_some_policies(Body const& body) {
-  auto const one = [&]<class Policy>() {
-    INFO("policy " << std::string(Policy::name));
-    body.template operator()<Policy>();
-  };
-  one.template operator()<Fp32>();
-  one.template operator()<Amp<float16>>();
+  run_under<Fp32>(body);
+  run_under<Amp<float16>>(body);
 #ifndef MIXPREC_TEST_FEWER_POLICIES
-  one.template operator()<ApexO2>();
-  one.template operator()<ApexO3>();
+  run_under<ApexO2>(body);
+  run_under<ApexO3>(body);
 #endif
 }
 
