@@ -271,11 +271,13 @@ struct KeptNode : Trace::Node {
   static constexpr void destroy_node(Trace::Node* self) { delete static_cast<KeptNode*>(self); }
 };
 
-/// An op on the trace's tape: its operands' gradients, as sizes.
+/// An operand's gradient, as a size.
 struct TracedOperand {
   GradientSlot slot;
   std::int64_t bytes;
 };
+
+/// An op on the trace's tape.
 template <int Operands>
 struct TraceNode : Trace::Node {
   GradientSlot slot;
@@ -283,18 +285,14 @@ struct TraceNode : Trace::Node {
 
   static constexpr void run_node(Trace::Node& self, Trace& session) {
     auto& node = static_cast<TraceNode&>(self);
-    std::int64_t const temporary = session.take_gradient(node.slot);
+    std::int64_t temporary = session.take_gradient(node.slot);
     if (temporary == 0) return;  // nothing that the loss depends on
-    node.finish(session, temporary);
-  }
-  static constexpr void destroy_node(Trace::Node* self) { delete static_cast<TraceNode*>(self); }
-
- protected:
-  constexpr void finish(Trace& session, std::int64_t temporary) {
     if (temporary == Trace::shared_gradient) temporary = 0;
-    for (int at = 0; at < Operands; ++at) temporary += session.begin_gradient(operands[at].slot, operands[at].bytes);
+    for (int at = 0; at < Operands; ++at)
+      temporary += session.begin_gradient(node.operands[at].slot, node.operands[at].bytes);
     session.release(temporary);
   }
+  static constexpr void destroy_node(Trace::Node* self) { delete static_cast<TraceNode*>(self); }
 };
 
 /// An op that computes operands again before it reads them (RecomputeNorms).
@@ -304,12 +302,14 @@ struct AgainTraceNode : TraceNode<Operands> {
 
   static constexpr void run_node(Trace::Node& self, Trace& session) {
     auto& node = static_cast<AgainTraceNode&>(self);
-    std::int64_t temporary = session.take_gradient(node.slot);
-    if (temporary == 0) return;
-    if (temporary == Trace::shared_gradient) temporary = 0;
+    std::int64_t const gradient = session.take_gradient(node.slot);
+    if (gradient == 0) return;
+    session.give_gradient(node.slot, gradient);
+    std::int64_t recomputed = 0;
     for (std::int64_t const bytes : node.again)
-      if (bytes != 0) temporary += session.acquire(bytes);
-    node.finish(session, temporary);
+      if (bytes != 0) recomputed += session.acquire(bytes);
+    TraceNode<Operands>::run_node(self, session);
+    session.release(recomputed);
   }
   static constexpr void destroy_node(Trace::Node* self) { delete static_cast<AgainTraceNode*>(self); }
 };

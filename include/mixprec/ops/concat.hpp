@@ -134,7 +134,7 @@ template <class X, class... More>
 
   /// torch.cat(values, dim=1): the values side by side along channels, in the order given. Temporary batch norms
   /// (relu_later with a relu) and resizes that nothing has read write their channels into the result; others are
-  /// copied.
+  /// copied, and in inference all are.
   template <class X, class... More>
     requires any_value<std::remove_cvref_t<X>> &&
         (any_value<std::remove_cvref_t<More>>&&...) constexpr auto concat(X&& x, More&&... more) {
