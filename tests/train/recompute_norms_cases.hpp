@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RecomputeNorms: the same bits as without, less memory, and the plan knows both.
+// RecomputeNorms and RecomputeExpansions: the same bits as without, less memory, and the plan knows both.
 #include <mixprec/nn/branches.hpp>
 
 #include "plan_cases.hpp"
@@ -13,25 +13,34 @@ template <int In, int Out>
 using Block = nn::Sequential<nn::Conv2d<In, Out, 3, nn::Conv2dOptions{.padding = 1, .bias = false}>,
                              nn::BatchNorm2d<Out>, nn::ReLU>;
 
-/// Chains whose results are recomputed, one with a second reader and a residual, a norm behind a norm, and branches
-/// that write their channels into a wider result.
+/// Chains whose results are recomputed, one with a second reader and a residual, a norm behind a norm and one behind
+/// both, 1x1 convolutions that widen (of a kept operand, with a norm behind it; of a recomputed one, with a residual),
+/// and branches that write their channels into a wider result.
 struct NormsNet {
   Block<3, 16> first;
   Block<16, 16> second;
-  nn::BatchNorm2d<16> twice;
+  nn::BatchNorm2d<16> twice, thrice;
   nn::Conv2d<16, 16, 1> side;
   nn::BatchNorm2d<16> norm;
-  nn::Concat<Block<16, 8>, Block<16, 24>> branches;
+  nn::Conv2d<16, 32, 1> shortcut;
+  nn::BatchNorm2d<32> shortcut_norm;
+  Block<16, 16> third;
+  nn::Conv2d<16, 32, 1, nn::Conv2dOptions{.bias = false}> widen;
+  nn::BatchNorm2d<32> wide_norm;
+  nn::Concat<Block<32, 8>, Block<32, 24>> branches;
   nn::Conv2d<32, 8, 1> last;
   nn::GlobalAvgPool2d pool;
   nn::Linear<8, 5> fc;
-  MIXPREC_MODULE(first, second, twice, side, norm, branches, last, pool, fc)
+  MIXPREC_MODULE(first, second, twice, thrice, side, norm, shortcut, shortcut_norm, third, widen, wide_norm, branches,
+                 last, pool, fc)
 
   constexpr auto operator()(auto const& x) const {
     auto const y = first(x);
-    auto const z = relu(twice(second(y)));
+    auto const z = relu(thrice(relu(twice(second(y)))));
     auto const joined = relu(norm(side(z)) + y);
-    return fc(pool(last(branches(joined))));
+    auto const skip = shortcut_norm(shortcut(joined));
+    auto const wide = relu(wide_norm(widen(third(joined))) + skip);
+    return fc(pool(last(branches(wide))));
   }
 };
 
@@ -48,19 +57,22 @@ std::vector<std::pair<std::string, Values>> trained() {
   return values;
 }
 
-template <class Policy>
+template <class Policy, class Keeping>
 void check_policy() {
-  CHECK(trained<RecomputeNorms<Policy>>() == trained<Policy>());
-  check_rows<NormsNet, RecomputeNorms<Policy>, TestBackend, norms_input>(5);
-  check_peak<NormsNet, RecomputeNorms<Policy>, TestBackend, norms_input>(5);
-  static_assert(plan<NormsNet, RecomputeNorms<Policy>, norms_input>.kept_bytes() <
-                plan<NormsNet, Policy, norms_input>.kept_bytes());
+  CHECK(trained<Policy>() == trained<Keeping>());
+  check_rows<NormsNet, Policy, TestBackend, norms_input>(5);
+  check_peak<NormsNet, Policy, TestBackend, norms_input>(5);
+  static_assert(plan<NormsNet, Policy, norms_input>.kept_bytes() < plan<NormsNet, Keeping, norms_input>.kept_bytes());
 }
 
 TEST_CASE("recomputed norms change no bit of training, and the plan has their rows and their peak") {
-  check_policy<Fp32>();
-  check_policy<Amp<bfloat16>>();
-  check_policy<PyTorchAmp<float16>>();
+  check_policy<RecomputeNorms<Fp32>, Fp32>();
+  check_policy<RecomputeNorms<Amp<bfloat16>>, Amp<bfloat16>>();
+}
+
+TEST_CASE("recomputed expansions change no bit of training, and the plan has their rows and their peak") {
+  check_policy<RecomputeExpansions<Fp32>, RecomputeNorms<Fp32>>();
+  check_policy<RecomputeExpansions<PyTorchAmp<float16>>, RecomputeNorms<PyTorchAmp<float16>>>();
 }
 
 /// Gradients of a second model that reads what a first one made, whose norm changes before the second one's backward.
@@ -90,8 +102,10 @@ TEST_CASE("what another model made is kept as it was under recomputed norms") {
 
 TEST_CASE("a float region inside recomputed norms comes back to them") {
   using Policy = RecomputeNorms<Amp<float16>>;
-  static_assert(force_fp32_t<Policy>::recomputes_norms);
+  static_assert(force_fp32_t<Policy>::recomputes == Recompute::norms);
   static_assert(std::is_same_v<auto_fp16_t<force_fp32_t<Policy>>, Policy>);
+  static_assert(std::is_same_v<auto_fp16_t<force_fp32_t<RecomputeExpansions<Policy>>>, RecomputeExpansions<Policy>>);
+  static_assert(RecomputeNorms<RecomputeExpansions<Fp32>>::recomputes == Recompute::expansions);
   CHECK(std::string(Policy::name) == Amp<float16>::name);
 }
 

@@ -82,16 +82,19 @@ class Storage<Meta> {
     return block_ == nullptr || block_->kept ? 0 : (block_->kept = true, block_->bytes);
   }
   /// True where the block has a recipe at run time, so that backward does not keep it.
-  constexpr bool has_recipe() const { return block_ != nullptr && block_->has_recipe; }
-  constexpr void set_recipe() const { block_->has_recipe = true; }
+  constexpr bool has_recipe() const { return block_ != nullptr && block_->recipe >= 0; }
+  constexpr void set_recipe(std::int64_t operands) const { block_->recipe = operands; }
+  /// The bytes that are computed again first, where the block has a recipe.
+  constexpr std::int64_t recipe_operands() const { return block_->recipe; }
   constexpr std::int64_t bytes() const { return block_->bytes; }
 
  private:
   struct Block {
     Session<Meta>* session;
     std::int64_t bytes, rounded;
+    std::int64_t recipe;  // -1: none
     int references;
-    bool kept, has_recipe;
+    bool kept;
   };
   constexpr void free();
   Block* block_ = nullptr;
@@ -254,7 +257,7 @@ class Session<Meta> {
 using Trace = Session<Meta>;
 
 constexpr Storage<Meta>::Storage(Session<Meta>& session, std::int64_t bytes)
-    : block_(new Block{&session, bytes, session.acquire(bytes), 1, false, false}) {}
+    : block_(new Block{&session, bytes, session.acquire(bytes), -1, 1, false}) {}
 constexpr void Storage<Meta>::free() {
   block_->session->release(block_->rounded);
   delete block_;
@@ -295,10 +298,15 @@ struct TraceNode : Trace::Node {
   static constexpr void destroy_node(Trace::Node* self) { delete static_cast<TraceNode*>(self); }
 };
 
+/// An operand that is computed again, and what that needs for a while: bytes, 0 for none.
+struct TracedRecipe {
+  std::int64_t bytes, operands;
+};
+
 /// An op that computes operands again before it reads them (RecomputeNorms).
 template <int Operands>
 struct AgainTraceNode : TraceNode<Operands> {
-  std::int64_t again[Operands];  // bytes; 0 for none
+  TracedRecipe again[Operands];
 
   static constexpr void run_node(Trace::Node& self, Trace& session) {
     auto& node = static_cast<AgainTraceNode&>(self);
@@ -306,8 +314,11 @@ struct AgainTraceNode : TraceNode<Operands> {
     if (gradient == 0) return;
     session.give_gradient(node.slot, gradient);
     std::int64_t recomputed = 0;
-    for (std::int64_t const bytes : node.again)
-      if (bytes != 0) recomputed += session.acquire(bytes);
+    for (TracedRecipe const& recipe : node.again) {
+      if (recipe.bytes == 0) continue;
+      recomputed += session.acquire(recipe.bytes);
+      if (recipe.operands != 0) session.release(session.acquire(recipe.operands));
+    }
     TraceNode<Operands>::run_node(self, session);
     session.release(recomputed);
   }

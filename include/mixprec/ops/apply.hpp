@@ -12,6 +12,7 @@
 #include <mixprec/autograd/session.hpp>
 #include <mixprec/autograd/trace.hpp>
 #include <mixprec/autograd/value.hpp>
+#include <mixprec/policy/policy.hpp>
 
 namespace mixprec::inline MIXPREC_ABI {
 
@@ -47,8 +48,11 @@ struct OpBase {
   static constexpr bool materializes = false;
   /// Operands may lie in the result already (`joined`, a bit for each): backward hands them its gradient as it is.
   static constexpr bool joins_operands = false;
-  /// `again(session, result, saved, operands...)` computes the result once more: under RecomputeNorms it is not kept.
-  static constexpr bool runs_again = false;
+  /// From which level on a policy has the result computed once more, by `again(session, result, saved, operands...)`,
+  /// rather than kept; never where it is `nothing`.
+  static constexpr Recompute again_from = Recompute::nothing;
+  /// Whether that is worth it for operands of these shapes, of which those in `needs` want gradients.
+  static constexpr bool worth_again(unsigned /*needs*/, auto const&... /*shapes*/) { return true; }
 
   /// The result's static channels, from the first operand's.
   static constexpr int channels(int first) { return first; }
@@ -120,23 +124,8 @@ struct OwnMemory {};
 
 /// Whether the policy has what `Op` gives computed again: not where it lies in a wider result, which others keep.
 template <class Policy, class Op, class Target>
-inline constexpr bool runs_again = Policy::recomputes_norms&& Op::runs_again&& std::is_same_v<Target, OwnMemory>;
-
-/// The recipe of an op's result.
-template <class B, class Op, class Result, class Saved, class... Operand>
-struct OpRecipe final : Recipe<B> {
-  OpRecipe(Session<B> const& session, Op const& the_op, Shape<Result::rank> extents, Saved const& the_saved,
-           Operand const&... operand)
-      : Recipe<B>(&session, session.tape()), op(the_op), shape(extents), saved(the_saved), operands(operand...) {}
-  void run(Session<B>& session, void* to) const override {
-    Result const result({}, static_cast<typename Result::dtype*>(to), shape);
-    std::apply([&](Operand const&... operand) { op.again(session, result, saved, operand...); }, operands);
-  }
-  Op op;
-  Shape<Result::rank> shape;
-  Saved saved;
-  std::tuple<Operand...> operands;
-};
+inline constexpr bool runs_again =
+    Op::again_from != Recompute::nothing&& Op::again_from <= Policy::recomputes&& std::is_same_v<Target, OwnMemory>;
 
 /// Whether `storage` need not be kept by what runs in `session` now. Results of earlier passes and of other models must
 /// be: whoever runs their recipes would read parameters that have changed since.
@@ -150,11 +139,18 @@ bool runs_again_in(Session<B> const& session, Storage<B> const& storage) {
 /// What an op's node keeps to compute operands again: nothing, unless the policy asks for it.
 template <class B, std::size_t Operands, bool Again>
 struct KeptRecipes {
+  static auto const& keep(Session<B> const&, std::size_t, auto const& operand) { return operand; }
   void run(Session<B>&, auto&) const {}
 };
 template <class B, std::size_t Operands>
 struct KeptRecipes<B, Operands, true> {
-  void set(std::size_t at, std::shared_ptr<Recipe<B> const> recipe) { recipes[at] = std::move(recipe); }
+  /// The operand as it is kept: with its recipe here in place of its memory, where it has one.
+  template <class T, int Rank>
+  Tensor<B, T, Rank> keep(Session<B> const& session, std::size_t at, Tensor<B, T, Rank> const& operand) {
+    if (!runs_again_in(session, operand.storage())) return operand;
+    recipes[at] = operand.storage().recipe();
+    return without_memory(operand);
+  }
   /// Gives memory and values to those of `operands` that were not kept.
   template <class... Operand>
   void run(Session<B>& session, std::tuple<Operand...>& operands) const {
@@ -170,11 +166,40 @@ struct KeptRecipes<B, Operands, true> {
   std::array<std::shared_ptr<Recipe<B> const>, Operands> recipes;
 };
 
+/// The recipe of an op's result.
+template <class B, class Op, class Result, class Saved, class... Operand>
+struct OpRecipe final : Recipe<B> {
+  OpRecipe(Session<B> const& session, Op const& the_op, Shape<Result::rank> extents, Saved const& the_saved,
+           Operand const&... operand)
+      : Recipe<B>(&session, session.tape()), op(the_op), shape(extents), saved(the_saved) {
+    std::size_t at = 0;
+    auto const keep = [&](auto const& tensor) { return recipes.keep(session, at++, tensor); };
+    operands = std::tuple<Operand...>{keep(operand)...};
+    for (auto const& recipe : recipes.recipes) this->chained |= recipe != nullptr;
+  }
+  void run(Session<B>& session, void* to) const override {
+    Result const result({}, static_cast<typename Result::dtype*>(to), shape);
+    auto read = operands;
+    recipes.run(session, read);
+    std::apply([&](Operand const&... operand) { op.again(session, result, saved, operand...); }, read);
+  }
+  Op op;
+  Shape<Result::rank> shape;
+  Saved saved;
+  std::tuple<Operand...> operands;
+  KeptRecipes<B, sizeof...(Operand), true> recipes;
+};
+
 template <class B, class Op, bool Again, class Result, class Saved, class... Operand>
 struct OpNode final : TapeNode<B> {
+  using Recipes = KeptRecipes<B, sizeof...(Operand), Again>;
   OpNode(Op const& the_op, BackwardContext<Result, Saved, Operand...> the_context, GradientSlot slot,
-         std::array<GradientSlot, sizeof...(Operand)> operand_slots)
-      : op(the_op), context(std::move(the_context)), result_slot(slot), slots(operand_slots) {}
+         std::array<GradientSlot, sizeof...(Operand)> operand_slots, Recipes the_recipes)
+      : op(the_op),
+        context(std::move(the_context)),
+        result_slot(slot),
+        slots(operand_slots),
+        recipes(std::move(the_recipes)) {}
 
   void backward(Session<B>& session) override {
     context.gradient =
@@ -207,7 +232,7 @@ struct OpNode final : TapeNode<B> {
   BackwardContext<Result, Saved, Operand...> context;
   GradientSlot result_slot;
   std::array<GradientSlot, sizeof...(Operand)> slots;
-  [[no_unique_address]] KeptRecipes<B, sizeof...(Operand), Again> recipes;
+  [[no_unique_address]] Recipes recipes;
 };
 
 }  // namespace detail
@@ -285,7 +310,8 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
       bit = 0;
       auto const again = [&](auto const& tensor) {
         bool const kept = (keeps.operands >> bit++ & 1u) != 0;
-        return kept && tensor.storage().has_recipe() ? tensor.storage().bytes() : 0;
+        if (!kept || !tensor.storage().has_recipe()) return TracedRecipe{};
+        return TracedRecipe{tensor.storage().bytes(), tensor.storage().recipe_operands()};
       };
       session.push_node(new Node{{{Node::run_node, Node::destroy_node}, slot, {traced_operand(operand)...}},
                                  {again(operand.tensor)...}});
@@ -298,40 +324,41 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
             operand.shape.size() * static_cast<std::int64_t>(sizeof(typename Operand::tensor_type::dtype))}...}});
     }
   } else {
-    auto const kept = [&](auto const& tensor, bool wanted) {
-      if constexpr (Again) wanted = wanted && !runs_again_in(session, tensor.storage());
-      return wanted ? tensor : without_memory(tensor);
+    using Node = OpNode<B, Op, Again, Result, Saved, typename Operand::tensor_type...>;
+    typename Node::Recipes recipes;
+    auto const kept = [&](auto const& tensor) {
+      unsigned const at = bit++;
+      return (keeps.operands >> at & 1u) != 0 ? recipes.keep(session, at, tensor) : without_memory(tensor);
     };
-    using Context = BackwardContext<Result, Saved, typename Operand::tensor_type...>;
     // Braces evaluate from left to right, which the running bit relies on.
-    Context context{
-        {},
-        kept(result, keeps.result),
-        std::move(saved),
-        std::tuple<typename Operand::tensor_type...>{kept(operand.tensor, (keeps.operands >> bit++ & 1u) != 0)...}};
-    auto node = std::make_unique<OpNode<B, Op, Again, Result, Saved, typename Operand::tensor_type...>>(
-        op, std::move(context), slot, std::array<GradientSlot, sizeof...(operand)>{operand.slot...});
-    if constexpr (Again) {
-      std::size_t at = 0;
-      auto const set = [&](auto const& tensor) {
-        bool const again = (keeps.operands >> at & 1u) != 0 && runs_again_in(session, tensor.storage());
-        if (again) node->recipes.set(at, tensor.storage().recipe());
-        ++at;
-      };
-      (set(operand.tensor), ...);
-    }
-    session.push_node(std::move(node));
+    BackwardContext<Result, Saved, typename Operand::tensor_type...> context{
+        {}, result, std::move(saved), std::tuple<typename Operand::tensor_type...>{kept(operand.tensor)...}};
+    if (!keeps.result || (Again && runs_again_in(session, result.storage()))) context.result = without_memory(result);
+    session.push_node(std::make_unique<Node>(op, std::move(context), slot,
+                                             std::array<GradientSlot, sizeof...(operand)>{operand.slot...},
+                                             std::move(recipes)));
   }
 }
 
-/// Lets go of an op's result before backward: whoever keeps it keeps how to compute it again. Not where an operand
-/// would have to be computed again first.
+/// Whether an operand is at hand in backward, or can be computed again from what is.
+constexpr bool is_near(Session<Meta> const&, Storage<Meta> const& operand) {
+  return !operand.has_recipe() || operand.recipe_operands() == 0;
+}
+template <class B>
+bool is_near(Session<B> const& session, Storage<B> const& operand) {
+  return !runs_again_in(session, operand) || !operand.recipe()->chained;
+}
+
+/// Lets go of an op's result before backward: whoever keeps it keeps how to compute it again.
 template <class B, class Op, class Result, class Saved, class... Operand>
-constexpr void give_recipe(Session<B>& session, Op const& op, Result const& result, Saved const& saved,
+constexpr void give_recipe(Session<B>& session, Op const& op, unsigned needs, Result const& result, Saved const& saved,
                            Operand const&... operand) {
-  if ((runs_again_in(session, operand.tensor.storage()) || ...)) return;
+  if (!op.worth_again(needs, operand.shape...)) return;
+  if (!(is_near(session, operand.tensor.storage()) && ...)) return;
   if constexpr (std::is_same_v<B, Meta>) {
-    result.storage().set_recipe();
+    std::int64_t first = 0;
+    ((first += operand.tensor.storage().has_recipe() ? operand.tensor.storage().bytes() : 0), ...);
+    result.storage().set_recipe(first);
   } else {
     using Again = OpRecipe<B, Op, Result, Saved, typename Operand::tensor_type...>;
     result.storage().set_recipe(std::make_shared<Again const>(session, op, result.shape(), saved, operand.tensor...));
@@ -380,10 +407,10 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target con
   GradientSlot slot{};
   if (needs != 0) {
     slot = session.new_slot();
-    if constexpr (detail::runs_again<Policy, Op, Target>) give_recipe(session, op, result, saved, operand...);
+    if constexpr (detail::runs_again<Policy, Op, Target>) give_recipe(session, op, needs, result, saved, operand...);
     Keeps const keeps = op.keeps(needs);
     bit = 0;
-    if constexpr (Policy::recomputes_norms) {
+    if constexpr (Policy::recomputes != Recompute::nothing) {
       auto const keep = [&](auto const& tensor) { return kept_bytes(session, tensor.storage()); };
       ((row.kept_bytes += (keeps.operands >> bit++ & 1u) != 0 ? keep(operand.tensor) : 0), ...);
       if (keeps.result) row.kept_bytes += keep(result);
@@ -401,7 +428,7 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target con
             },
             saved);
     }
-    push_op<Policy::recomputes_norms>(session, op, keeps, slot, result, saved, operand...);
+    push_op<Policy::recomputes != Recompute::nothing>(session, op, keeps, slot, result, saved, operand...);
   }
   if (recording) session.record(row);
   return Value<B, type_of_t<How.result>, shaped.shape.rank, Channels, Policy>(

@@ -17,6 +17,7 @@ struct Conv2d : OpBase {
   using precision = Fp16Op;
   static constexpr char const* name = "conv2d";
   static constexpr bool folds_casts = false;
+  static constexpr Recompute again_from = Recompute::expansions;
   static constexpr int channels(int) { return dynamic_channels; }  // the module knows them
 
   int stride = 1, padding = 0, dilation = 1, groups = 1;
@@ -53,6 +54,13 @@ struct Conv2d : OpBase {
     ((bias_data = bias.data()), ...);
     conv2d_forward(session.stream(), geometry(x.shape(), weight.shape(), y.shape()), x.data(), weight.data(), bias_data,
                    y.data());
+  }
+  /// Where it widens pixel by pixel, and where the weight gradient reads x too, so that x is at hand in backward.
+  static constexpr bool worth_again(unsigned needs, Shape<4> x, Shape<4> weight, auto const&...) {
+    return (needs & 2u) != 0 && weight[2] == 1 && weight[3] == 1 && weight[0] > x[1];
+  }
+  void again(auto& session, auto const& y, auto const& saved, auto const&... operands) const {
+    forward(session, y, saved, operands...);
   }
   void backward(auto& session, auto const& context, auto& gradients) const {
     auto const& x = std::get<0>(context.operands);

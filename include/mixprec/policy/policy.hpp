@@ -18,6 +18,9 @@ constexpr bool is_norm(ParameterKind kind) {
   return kind == ParameterKind::norm_weight || kind == ParameterKind::norm_bias;
 }
 
+/// What backward computes again rather than have it kept; each level holds those before it.
+enum class Recompute : std::uint8_t { nothing, norms, expansions };
+
 /// What a policy answers; a policy is a type that derives from PolicyBase and changes some of it.
 ///
 /// | member | meaning |
@@ -29,7 +32,7 @@ constexpr bool is_norm(ParameterKind kind) {
 /// | `class_of<Op>` | the op's class, its own unless changed (Apex O2 and O3 cast the model as a whole: all follow) |
 /// | `casts_input`, `casts_output` | the model casts its input to `low`, its output to float32 |
 /// | `parameter(kind)` | dtype in which parameters are stored and updated |
-/// | `recomputes_norms` | batch norm's results are not kept for backward (RecomputeNorms) |
+/// | `recomputes` | what is not kept for backward but computed again (RecomputeNorms, RecomputeExpansions) |
 template <class Low>
 struct PolicyBase {
   static constexpr DType low = dtype_of_v<Low>;
@@ -38,7 +41,7 @@ struct PolicyBase {
   static constexpr bool promotes_low = false;
   static constexpr bool casts_input = false;
   static constexpr bool casts_output = false;
-  static constexpr bool recomputes_norms = false;
+  static constexpr Recompute recomputes = Recompute::nothing;
   static constexpr DType parameter(ParameterKind) { return low == DType::float64 ? DType::float64 : DType::float32; }
   template <class Op>
   static constexpr OpClass class_of = Op::precision::op_class;
@@ -122,11 +125,19 @@ struct With : Policy {
 
 /// `Policy` with less memory: what a batch norm, and a relu joined to it, gives is not kept for backward but computed
 /// again from the norm's operand, which is kept anyway, by each op whose gradient reads it. No bit of any result
-/// changes; a training step makes one more pass over those values. Results with a residual
-/// joined, in a wider result (concat), or of a norm behind a norm are kept as without.
+/// changes; a training step makes one more pass over those values. Kept as without: results with a residual joined, in
+/// a wider result (concat), and the third of three norms in a row.
 template <class Policy>
 struct RecomputeNorms : Policy {
-  static constexpr bool recomputes_norms = true;
+  static constexpr Recompute recomputes = Policy::recomputes < Recompute::norms ? Recompute::norms : Policy::recomputes;
+};
+
+/// RecomputeNorms, and the same for 1x1 convolutions that give more channels than they read, such as the last one of
+/// a ResNet's bottleneck: the largest results of a block, for few of its FLOPs. Where the weight is trained, so that
+/// the operand is kept anyway or is computed again from what is. No bit of any result changes.
+template <class Policy>
+struct RecomputeExpansions : Policy {
+  static constexpr Recompute recomputes = Recompute::expansions;
 };
 
 /// The region inside force_fp32: every operand is float at least. `outer` is what auto_fp16 returns to.
@@ -161,6 +172,10 @@ template <class Policy>
 struct AutoRegion<RecomputeNorms<Policy>> {
   using type = RecomputeNorms<typename AutoRegion<Policy>::type>;
 };
+template <class Policy>
+struct AutoRegion<RecomputeExpansions<Policy>> {
+  using type = RecomputeExpansions<typename AutoRegion<Policy>::type>;
+};
 }  // namespace detail
 
 /// The policy of a float region opened inside `Policy`, and of a mixed region reopened inside it; both idempotent.
@@ -170,7 +185,7 @@ template <class Policy>
 using auto_fp16_t = typename detail::AutoRegion<Policy>::type;
 
 /// Requires: what PolicyBase documents, and a name. Models: Fp32, PyTorchAmp, Amp, ApexO0-O3, Mmcv, With,
-/// RecomputeNorms, ForcedFp32.
+/// RecomputeNorms, RecomputeExpansions, ForcedFp32.
 template <class P>
 concept precision_policy = requires {
   { P::low } -> std::convertible_to<DType>;

@@ -23,7 +23,8 @@ class Session;
 template <class B>
 struct Recipe {
   Session<B> const* session;
-  std::uint64_t tape;  // Session::tape() of that pass
+  std::uint64_t tape;    // Session::tape() of that pass
+  bool chained = false;  // an operand is computed again first
 
   Recipe(Session<B> const* the_session, std::uint64_t the_tape) : session(the_session), tape(the_tape) {}
   virtual ~Recipe() = default;
