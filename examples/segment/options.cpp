@@ -107,7 +107,7 @@ std::optional<Options> parse_options(int argc, char const* const* argv, support:
   settings.workers = static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 1u, 4u));
   settings.checkpoint_every = 500;
   settings.evaluate_every = 10;
-  std::string scale, crop, classes, evaluation = "whole";
+  std::string scale, crop, classes, evaluation = "slide";
   bool quick = false;
   CLI::App app{
       "Trains a semantic segmentation network on images and label maps, or on drawn shapes, and evaluates it."};
@@ -147,14 +147,14 @@ std::optional<Options> parse_options(int argc, char const* const* argv, support:
   app.add_option("--power", settings.power, "Of the poly schedule, lr (1 - step / steps)^power")
       ->check(support::positive_number())
       ->capture_default_str();
-  app.add_option("--warmup", settings.warmup, "Steps of linear warm-up")
-      ->check(CLI::Range(0, 1000000))
-      ->capture_default_str();
+  auto const* const warmup = app.add_option("--warmup", settings.warmup, "Steps of linear warm-up")
+                                 ->check(CLI::Range(0, 1000000))
+                                 ->capture_default_str();
   app.add_option("--momentum", settings.momentum, "Of SGD")->check(CLI::Range(0.0, 0.9999))->capture_default_str();
   app.add_option("--weight-decay", settings.weight_decay, "Of SGD")->check(CLI::Range(0.0, 1.0))->capture_default_str();
   app.add_option("--crop", crop, "HEIGHTxWIDTH of training images; default: 180x240, of drawn ones 96x96");
   app.add_flag("--tf32", settings.tf32, "Let the GPU round float operands of matmuls and convolutions to TF32");
-  app.add_option("--eval", evaluation, "whole images, or slide a window of the crop's extent")
+  app.add_option("--eval", evaluation, "slide a window of the crop's extent, or whole images")
       ->check(CLI::IsMember({"whole", "slide"}))
       ->capture_default_str();
   app.add_flag("--tta", settings.test_scales, "Evaluate at scales 0.75, 1 and 1.25, mirrored and not");
@@ -174,6 +174,7 @@ std::optional<Options> parse_options(int argc, char const* const* argv, support:
     if (quick) {
       if (epochs->empty()) settings.epochs = 2;
       if (batch->empty()) settings.batch_size = 4;
+      if (warmup->empty()) settings.warmup = 0;
       if (limit->empty()) options.data.limit = 24;
       if (crop.empty()) crop = "64x64";
     }

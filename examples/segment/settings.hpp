@@ -15,9 +15,9 @@ struct Settings {
   int epochs = 60;
   int batch_size = 8;
   std::uint64_t seed = 0;
-  double learning_rate = 0.02;
+  double learning_rate = 0.05;
   double power = 0.9;  // of the poly schedule
-  std::int64_t warmup = 0;
+  std::int64_t warmup = 100;
   double momentum = 0.9, weight_decay = 5e-4;
   mixprec::ImageExtent crop{};
   bool tf32 = false;         // of the GPU's float matmuls and convolutions
