@@ -39,7 +39,7 @@ class Segmentation:
 
     script = "segmentation.py"
     cases = {"cuda": NETWORKS, "cpu": NETWORKS}
-    ours = {"cuda": "fp32,amp-fp16,amp-fp16-recompute", "cpu": "fp32,amp-bf16"}
+    ours = {"cuda": "fp32,amp-fp16,amp-fp16-recompute,amp-fp16-expansions", "cpu": "fp32,amp-bf16"}
     peers = {"cuda": "fp32,fp16,compile,reduce-overhead", "cpu": "fp32,bf16"}
     rounds, steps = 5, 10
     # Batch, height, width and classes. The CPU's are for trials of the programs.
@@ -67,6 +67,7 @@ class SegmentationInference(Segmentation):
     """The same networks evaluated: classes at the images' resolution."""
 
     rounds, steps = 5, 20
+    ours = {"cuda": "fp32,amp-fp16", "cpu": "fp32,amp-bf16"}
     # Folded batch norms leave biases behind, so our parameters are others.
     same = ("batch", "model", "depth", "height", "width", "classes", "convolutions")
     own = []

@@ -63,8 +63,10 @@ COLUMNS = (
     ("reduce-overhead, reserved", ("pytorch reduce-overhead", "pytorch reduce-overhead-bf16")),
     ("**mixprec fp32**", ("mixprec fp32",)),
     ("**mixprec**", ("mixprec amp-fp16", "mixprec amp-bf16")),
-    ("**recompute**", ("mixprec amp-fp16-recompute",)),
+    ("**norms again**", ("mixprec amp-fp16-recompute",)),
+    ("**expansions again**", ("mixprec amp-fp16-expansions",)),
 )
+AGAIN = ("**norms again**", "**expansions again**")
 OURS = "**mixprec**"  # the column that the others are measured in
 
 
@@ -75,7 +77,7 @@ def networks_table(result, rows):
     measured = {row["program"] for row in rows}
     columns = [column for column in COLUMNS if measured.intersection(column[1])]
     named = [name for name, _ in columns]
-    others = [name for name in named if name not in (OURS, "**recompute**")]
+    others = [name for name in named if name not in (OURS, *AGAIN)]
     lines = [
         f"| {unit} / GiB | {' | '.join(named)} | times {OURS}: {', '.join(others)} |",
         "|---" * (len(named) + 1) + "|---:|",
@@ -108,7 +110,31 @@ def networks_table(result, rows):
     return lines + [""]
 
 
+MODES = {"amp-fp16/dynamic": "fp16, dynamic scale", "amp-fp16/512": "fp16, scale 512", "amp-bf16": "bf16"}
+
+
+def miou_table(result):
+    """One row a network: mean IoU in fp32, then under each mode, how far from fp32 it is and how far it may be."""
+    lines = [f"| mIoU, seeds | fp32 | {' | '.join(MODES.values())} |", "|---" * 2 + "|---:" * len(MODES) + "|"]
+    for model in sorted({name.partition("/")[0] for name in result["summary"]}, key=list(HEADS).index):
+        found = [result["summary"].get(f"{model}/{mode}") for mode in MODES]
+        fp32 = next(row for row in found if row)
+        cells = [f"{HEADS[model]}, {len(fp32['fp32'])}", f"{fp32['fp32_mean']:.4f}"]
+        for row in found:
+            allowed = f" of {100 * row['allowed_difference']:.2f}" if row and "holds" in row else ""
+            cells.append(f"{row['mixed_mean']:.4f} ({100 * row['difference']:+.2f}{allowed})" if row else "")
+        lines.append(f"| {' | '.join(cells)} |")
+    runs = result["runs"]
+    settings = runs[0]["settings"]
+    commits = ", ".join(sorted({run["commit"][:12] for run in runs}))
+    lines += ["", f"{settings['device']}; {len(runs)} runs of {settings['epochs']} epochs; in brackets the difference to fp32 in points, and "
+              f"what is allowed where there are three seeds; commit {commits}, {max(run['date'] for run in runs)[:10]}.", ""]
+    return "\n".join(lines)
+
+
 def markdown(result):
+    if "summary" in result:
+        return miou_table(result)
     rows = [row for row in result["rows"] if "ms" in row and row.get("counts", True)]
     of_networks = result.get("suite", "").startswith("segmentation")
     lines = networks_table(result, rows) if of_networks else steps_table(result, rows)

@@ -26,6 +26,9 @@ struct Policies {
   struct amp_fp16_recompute : mixprec::RecomputeNorms<amp_fp16> {
     static constexpr char const* name = "amp-fp16-recompute";
   };
+  struct amp_fp16_expansions : mixprec::RecomputeExpansions<amp_fp16> {
+    static constexpr char const* name = "amp-fp16-expansions";
+  };
 };
 using Policy = Policies::MIXPREC_BENCH_POLICY;
 
