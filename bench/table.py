@@ -60,7 +60,7 @@ COLUMNS = (
     ("PyTorch fp32", ("pytorch fp32",)),
     ("eager", ("pytorch fp16", "pytorch bf16")),
     ("compile", ("pytorch compile", "pytorch compile-bf16")),
-    ("reduce-overhead, reserved", ("pytorch reduce-overhead", "pytorch reduce-overhead-bf16")),
+    ("reduce-overhead (reserved)", ("pytorch reduce-overhead", "pytorch reduce-overhead-bf16")),
     ("**mixprec fp32**", ("mixprec fp32",)),
     ("**mixprec**", ("mixprec amp-fp16", "mixprec amp-bf16")),
     ("**norms again**", ("mixprec amp-fp16-recompute",)),
@@ -93,11 +93,14 @@ def networks_table(result, rows):
         cells = [f"{HEADS[head]} {backbone.upper()} {report['batch']}x{report['height']}x{report['width']}"]
         for row in found:
             if row is None:
-                cells.append("")
+                cells.append("-")
                 continue
             number = 1e3 * row["report"]["batch"] / row["ms"] if inference else row["ms"]
             bytes_used = memory(row["report"])
-            cells.append(f"{number:.1f}" + (f" / {bytes_used / 2**30:.2f}" if bytes_used else ""))
+            text = f"{number:.1f}" + (f" / {bytes_used / 2**30:.2f}" if bytes_used else "")
+            if not inference and row["ms_max"] - row["ms_min"] > 0.1 * row["ms"]:
+                text += f" ({row['ms_min']:.1f}-{row['ms_max']:.1f})"
+            cells.append(text)
 
         def ratio(other):
             # Of programs that took turns with each other, which rows of different runs did not.
@@ -107,7 +110,8 @@ def networks_table(result, rows):
 
         cells.append(", ".join(ratio(row) for name, row in zip(named, found) if name in others))
         lines.append(f"| {' | '.join(cells)} |")
-    return lines + [""]
+    return lines + ["", "In brackets: the range of rounds that differ by more than 10 per cent; -: not measured, or far from the "
+                    "reference time and not counted.", ""]
 
 
 MODES = {"amp-fp16/dynamic": "fp16, dynamic scale", "amp-fp16/512": "fp16, scale 512", "amp-bf16": "bf16"}
@@ -122,13 +126,15 @@ def miou_table(result):
         cells = [f"{HEADS[model]}, {len(fp32['fp32'])}", f"{fp32['fp32_mean']:.4f}"]
         for row in found:
             allowed = f" of {100 * row['allowed_difference']:.2f}" if row and "holds" in row else ""
-            cells.append(f"{row['mixed_mean']:.4f} ({100 * row['difference']:+.2f}{allowed})" if row else "")
+            verdict = "" if not allowed or row["holds"] else ", fails"
+            verdict += "" if not allowed or row["counts"] else ", fp32 too low to count"
+            cells.append(f"{row['mixed_mean']:.4f} ({100 * row['difference']:+.2f}{allowed}{verdict})" if row else "-")
         lines.append(f"| {' | '.join(cells)} |")
     runs = result["runs"]
     settings = runs[0]["settings"]
     commits = ", ".join(sorted({run["commit"][:12] for run in runs}))
-    lines += ["", f"{settings['device']}; {len(runs)} runs of {settings['epochs']} epochs; in brackets the difference to fp32 in points, and "
-              f"what is allowed where there are three seeds; commit {commits}, {max(run['date'] for run in runs)[:10]}.", ""]
+    lines += ["", f"{settings['device']}; {len(runs)} runs of {settings['epochs']} epochs, {settings['val_images']} validation images; in brackets the difference to fp32 in points, and "
+              f"with three seeds what is allowed: the larger of 1 and 2 pooled SD sqrt(2/3); commit {commits}, {max(run['date'] for run in runs)[:10]}.", ""]
     return "\n".join(lines)
 
 

@@ -147,9 +147,9 @@ std::optional<Options> parse_options(int argc, char const* const* argv, support:
   app.add_option("--power", settings.power, "Of the poly schedule, lr (1 - step / steps)^power")
       ->check(support::positive_number())
       ->capture_default_str();
-  auto const* const warmup = app.add_option("--warmup", settings.warmup, "Steps of linear warm-up")
-                                 ->check(CLI::Range(0, 1000000))
-                                 ->capture_default_str();
+  app.add_option("--warmup", settings.warmup, "Steps of linear warm-up, at most a tenth of all")
+      ->check(CLI::Range(0, 1000000))
+      ->capture_default_str();
   app.add_option("--momentum", settings.momentum, "Of SGD")->check(CLI::Range(0.0, 0.9999))->capture_default_str();
   app.add_option("--weight-decay", settings.weight_decay, "Of SGD")->check(CLI::Range(0.0, 1.0))->capture_default_str();
   app.add_option("--crop", crop, "HEIGHTxWIDTH of training images; default: 180x240, of drawn ones 96x96");
@@ -174,7 +174,6 @@ std::optional<Options> parse_options(int argc, char const* const* argv, support:
     if (quick) {
       if (epochs->empty()) settings.epochs = 2;
       if (batch->empty()) settings.batch_size = 4;
-      if (warmup->empty()) settings.warmup = 0;
       if (limit->empty()) options.data.limit = 24;
       if (crop.empty()) crop = "64x64";
     }

@@ -5,6 +5,7 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
@@ -73,10 +74,11 @@ RunResult train_scaled(RunRequest const& request, Scaler const& scaler) {
   mp::Model<Net, Policy, B> net{settings.seed};
   if constexpr (requires { net.stream().set_allow_tf32(true); }) net.stream().set_allow_tf32(settings.tf32);
   mp::Sgd optimizer{net, {.momentum = settings.momentum, .weight_decay = settings.weight_decay}};
+  std::int64_t const steps = settings.epochs * per_epoch;
   mp::Poly const schedule{.lr = settings.learning_rate,
                           .power = settings.power,
-                          .total_steps = settings.epochs * per_epoch,
-                          .warmup = {.steps = settings.warmup}};
+                          .total_steps = steps,
+                          .warmup = {.steps = std::min(settings.warmup, steps / 10)}};
   mp::Step step{net, optimizer, scaler, schedule, mp::models::SegmentationLoss{}};
   auto const evaluated = [&](std::vector<mp::LabelMap>* samples) {
     ModelSegmenter<Net, Policy, B> network(net);

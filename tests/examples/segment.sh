@@ -58,7 +58,7 @@ grep -q '^IoU middle ' folder.txt || fail "the table lacks a class: $(cat folder
 for file in result.json table.txt curves.png fp32.sheet.png fp32.weights.safetensors; do
   [ -s "folder/$file" ] || fail "folder/$file was not written"
 done
-"$program" "${folder[@]}" --ignore 2 --classes 2 >folder.txt || fail "a label that does not count is refused"
+"$program" "${folder[@]}" --ignore 2 --classes 2 --eval whole >folder.txt || fail "a label that does not count is refused"
 pair label.png wrong.png >data/val.txt
 refused 1 "wrong.png.*row 7, column 5 has label 9 of 3 classes" "${folder[@]}" "${named[@]}"
 echo "damaged.png label.png" >data/val.txt

@@ -220,13 +220,19 @@ void run_under(Body const& body) {
   body.template operator()<Policy>();
 }
 
-/// Calls body.operator()<Policy>() for every mixed policy and for float. MIXPREC_TEST_FEWER_POLICIES leaves one mixed
-/// policy: where code is compiled and not run, the others cost time alone.
+#ifndef MIXPREC_TEST_POLICIES
+#define MIXPREC_TEST_POLICIES 7
+#endif
+
+/// Calls body.operator()<Policy>() for every mixed policy and for float, or for the first MIXPREC_TEST_POLICIES of
+/// them: where code is compiled and not run, the others cost time alone.
 template <class Body>
 void for_each_policy(Body const& body) {
   run_under<Amp<float16>>(body);
-#ifndef MIXPREC_TEST_FEWER_POLICIES
+#if MIXPREC_TEST_POLICIES > 1
   run_under<Fp32>(body);
+#endif
+#if MIXPREC_TEST_POLICIES > 2
   run_under<Amp<bfloat16>>(body);
   run_under<PyTorchAmp<float16>>(body);
   run_under<ApexO2>(body);
@@ -240,8 +246,10 @@ void for_each_policy(Body const& body) {
 template <class Body>
 void for_some_policies(Body const& body) {
   run_under<Amp<float16>>(body);
-#ifndef MIXPREC_TEST_FEWER_POLICIES
+#if MIXPREC_TEST_POLICIES > 1
   run_under<Fp32>(body);
+#endif
+#if MIXPREC_TEST_POLICIES > 2
   run_under<ApexO2>(body);
   run_under<ApexO3>(body);
 #endif

@@ -82,18 +82,23 @@ class Storage<Meta> {
     return block_ == nullptr || block_->kept ? 0 : (block_->kept = true, block_->bytes);
   }
   /// True where the block has a recipe at run time, so that backward does not keep it.
-  constexpr bool has_recipe() const { return block_ != nullptr && block_->recipe >= 0; }
-  constexpr void set_recipe(std::int64_t operands) const { block_->recipe = operands; }
-  /// The bytes that are computed again first, where the block has a recipe.
-  constexpr std::int64_t recipe_operands() const { return block_->recipe; }
+  constexpr bool has_recipe() const { return recipe_depth() != 0; }
+  /// Recipe::depth; 0: the block has none.
+  constexpr int recipe_depth() const { return block_ == nullptr ? 0 : block_->recipe_depth; }
+  /// What is live while the recipe runs, in rounded bytes, beside the block.
+  constexpr std::int64_t recipe_bytes() const { return block_->recipe_bytes; }
+  constexpr void set_recipe(int depth, std::int64_t bytes) const {
+    block_->recipe_depth = depth, block_->recipe_bytes = bytes;
+  }
+  constexpr std::int64_t rounded() const { return block_->rounded; }
   constexpr std::int64_t bytes() const { return block_->bytes; }
 
  private:
   struct Block {
     Session<Meta>* session;
     std::int64_t bytes, rounded;
-    std::int64_t recipe;  // -1: none
-    int references;
+    std::int64_t recipe_bytes;
+    int references, recipe_depth;
     bool kept;
   };
   constexpr void free();
@@ -257,7 +262,7 @@ class Session<Meta> {
 using Trace = Session<Meta>;
 
 constexpr Storage<Meta>::Storage(Session<Meta>& session, std::int64_t bytes)
-    : block_(new Block{&session, bytes, session.acquire(bytes), -1, 1, false}) {}
+    : block_(new Block{&session, bytes, session.acquire(bytes), 0, 1, 0, false}) {}
 constexpr void Storage<Meta>::free() {
   block_->session->release(block_->rounded);
   delete block_;
@@ -298,9 +303,9 @@ struct TraceNode : Trace::Node {
   static constexpr void destroy_node(Trace::Node* self) { delete static_cast<TraceNode*>(self); }
 };
 
-/// An operand that is computed again, and what that needs for a while: bytes, 0 for none.
+/// An operand that is computed again, and what is live beside it for that time: rounded bytes, 0 for none.
 struct TracedRecipe {
-  std::int64_t bytes, operands;
+  std::int64_t bytes, beside;
 };
 
 /// An op that computes operands again before it reads them (RecomputeNorms).
@@ -317,7 +322,7 @@ struct AgainTraceNode : TraceNode<Operands> {
     for (TracedRecipe const& recipe : node.again) {
       if (recipe.bytes == 0) continue;
       recomputed += session.acquire(recipe.bytes);
-      if (recipe.operands != 0) session.release(session.acquire(recipe.operands));
+      session.release(session.acquire(recipe.beside));
     }
     TraceNode<Operands>::run_node(self, session);
     session.release(recomputed);

@@ -4,6 +4,7 @@
 
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include <mixprec/autograd/sequence.hpp>
@@ -65,7 +66,7 @@ class Walker {
     if constexpr (module_type<M>) {
       int const around = module_;
       bool const outer = frozen_;
-      if constexpr (requires { M::frozen; }) frozen_ = frozen_ || M::frozen;
+      if constexpr (requires { std::bool_constant<M::frozen>{}; }) frozen_ = frozen_ || M::frozen;
       if constexpr (requires { member.state.frozen; }) member.state.frozen = member.state.frozen || frozen_;
       module_ = member.module_id = sink_.add_module(Name{module_, name});
       M::members(member, *this);

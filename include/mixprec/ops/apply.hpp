@@ -50,7 +50,7 @@ struct OpBase {
   static constexpr bool joins_operands = false;
   /// From which level on a policy has the result computed once more, by `again(session, result, saved, operands...)`,
   /// rather than kept; never where it is `nothing`.
-  static constexpr Recompute again_from = Recompute::nothing;
+  static constexpr RecomputeLevel again_from = RecomputeLevel::nothing;
   /// Whether that is worth it for operands of these shapes, of which those in `needs` want gradients.
   static constexpr bool worth_again(unsigned /*needs*/, auto const&... /*shapes*/) { return true; }
 
@@ -124,8 +124,8 @@ struct OwnMemory {};
 
 /// Whether the policy has what `Op` gives computed again: not where it lies in a wider result, which others keep.
 template <class Policy, class Op, class Target>
-inline constexpr bool runs_again =
-    Op::again_from != Recompute::nothing&& Op::again_from <= Policy::recomputes&& std::is_same_v<Target, OwnMemory>;
+inline constexpr bool runs_again = Op::again_from != RecomputeLevel::nothing&& Op::again_from <=
+                                                         Policy::recomputes&& std::is_same_v<Target, OwnMemory>;
 
 /// Whether `storage` need not be kept by what runs in `session` now. Results of earlier passes and of other models must
 /// be: whoever runs their recipes would read parameters that have changed since.
@@ -175,7 +175,7 @@ struct OpRecipe final : Recipe<B> {
     std::size_t at = 0;
     auto const keep = [&](auto const& tensor) { return recipes.keep(session, at++, tensor); };
     operands = std::tuple<Operand...>{keep(operand)...};
-    for (auto const& recipe : recipes.recipes) this->chained |= recipe != nullptr;
+    for (auto const& recipe : recipes.recipes) this->depth += recipe ? recipe->depth : 0;
   }
   void run(Session<B>& session, void* to) const override {
     Result const result({}, static_cast<typename Result::dtype*>(to), shape);
@@ -311,7 +311,7 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
       auto const again = [&](auto const& tensor) {
         bool const kept = (keeps.operands >> bit++ & 1u) != 0;
         if (!kept || !tensor.storage().has_recipe()) return TracedRecipe{};
-        return TracedRecipe{tensor.storage().bytes(), tensor.storage().recipe_operands()};
+        return TracedRecipe{tensor.storage().rounded(), tensor.storage().recipe_bytes()};
       };
       session.push_node(new Node{{{Node::run_node, Node::destroy_node}, slot, {traced_operand(operand)...}},
                                  {again(operand.tensor)...}});
@@ -340,28 +340,43 @@ constexpr void push_op(Session<B>& session, Op const& op, Keeps keeps, GradientS
   }
 }
 
-/// Whether an operand is at hand in backward, or can be computed again from what is.
-constexpr bool is_near(Session<Meta> const&, Storage<Meta> const& operand) {
-  return !operand.has_recipe() || operand.recipe_operands() == 0;
-}
+/// The most blocks that are computed again to give one: a norm, the widening convolution that reads it, and the norm
+/// behind that.
+inline constexpr int deepest_recipe = 3;
+
+/// The blocks that would have to be computed again to give this one.
+constexpr int recipe_depth(Session<Meta> const&, Storage<Meta> const& storage) { return storage.recipe_depth(); }
 template <class B>
-bool is_near(Session<B> const& session, Storage<B> const& operand) {
-  return !runs_again_in(session, operand) || !operand.recipe()->chained;
+int recipe_depth(Session<B> const& session, Storage<B> const& storage) {
+  return runs_again_in(session, storage) ? storage.recipe()->depth : 0;
 }
+
+/// Owns the recipe of an op's result. It stands below the op on the tape, so that the recipe outlives all who read it.
+template <class B>
+struct RecipeNode final : TapeNode<B> {
+  void backward(Session<B>&) override {}
+  std::shared_ptr<Recipe<B> const> recipe;
+};
 
 /// Lets go of an op's result before backward: whoever keeps it keeps how to compute it again.
 template <class B, class Op, class Result, class Saved, class... Operand>
 constexpr void give_recipe(Session<B>& session, Op const& op, unsigned needs, Result const& result, Saved const& saved,
                            Operand const&... operand) {
-  if (!op.worth_again(needs, operand.shape...)) return;
-  if (!(is_near(session, operand.tensor.storage()) && ...)) return;
+  int const depth = (1 + ... + recipe_depth(session, operand.tensor.storage()));
+  if (depth > deepest_recipe || !op.worth_again(needs, operand.shape...)) return;
   if constexpr (std::is_same_v<B, Meta>) {
-    std::int64_t first = 0;
-    ((first += operand.tensor.storage().has_recipe() ? operand.tensor.storage().bytes() : 0), ...);
-    result.storage().set_recipe(first);
+    std::int64_t bytes = 0;
+    auto const add = [&](Storage<Meta> const& storage) {
+      if (storage.has_recipe()) bytes += storage.rounded() + storage.recipe_bytes();
+    };
+    (add(operand.tensor.storage()), ...);
+    result.storage().set_recipe(depth, bytes);
   } else {
     using Again = OpRecipe<B, Op, Result, Saved, typename Operand::tensor_type...>;
-    result.storage().set_recipe(std::make_shared<Again const>(session, op, result.shape(), saved, operand.tensor...));
+    auto node = std::make_unique<RecipeNode<B>>();
+    node->recipe = std::make_shared<Again const>(session, op, result.shape(), saved, operand.tensor...);
+    result.storage().set_recipe(node->recipe);
+    session.push_node(std::move(node));
   }
 }
 
@@ -410,7 +425,7 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target con
     if constexpr (detail::runs_again<Policy, Op, Target>) give_recipe(session, op, needs, result, saved, operand...);
     Keeps const keeps = op.keeps(needs);
     bit = 0;
-    if constexpr (Policy::recomputes != Recompute::nothing) {
+    if constexpr (Policy::recomputes != RecomputeLevel::nothing) {
       auto const keep = [&](auto const& tensor) { return kept_bytes(session, tensor.storage()); };
       ((row.kept_bytes += (keeps.operands >> bit++ & 1u) != 0 ? keep(operand.tensor) : 0), ...);
       if (keeps.result) row.kept_bytes += keep(result);
@@ -428,7 +443,7 @@ constexpr auto run_op(Session<B>& session, Op const& op, Place place, Target con
             },
             saved);
     }
-    push_op<Policy::recomputes != Recompute::nothing>(session, op, keeps, slot, result, saved, operand...);
+    push_op<Policy::recomputes != RecomputeLevel::nothing>(session, op, keeps, slot, result, saved, operand...);
   }
   if (recording) session.record(row);
   return Value<B, type_of_t<How.result>, shaped.shape.rank, Channels, Policy>(

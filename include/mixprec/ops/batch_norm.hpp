@@ -20,7 +20,7 @@ struct BatchNormState {
 /// Precision: data follows x (with a residual, which has x's dtype), statistics and arithmetic float, weight and bias
 /// as they are stored. Each stage rounds to the result's dtype, so the fused op equals the three ops bit for bit.
 /// Running statistics: float; running_var takes the unbiased variance. Backward: keeps x, mean, invstd, and the result
-/// where there is a relu (not under RecomputeNorms, unless the result lies in a wider one). Source: Ioffe and Szegedy
+/// where there is a relu (RecomputeNorms says when not). Source: Ioffe and Szegedy
 /// 2015, Algorithm 1.
 template <bool Residual, bool Rectify>
 struct BatchNorm : OpBase {
@@ -28,7 +28,7 @@ struct BatchNorm : OpBase {
   static constexpr char const* name =
       Residual ? (Rectify ? "batch_norm+add+relu" : "batch_norm+add") : (Rectify ? "batch_norm+relu" : "batch_norm");
   static constexpr bool float_parameters = true;
-  static constexpr Recompute again_from = Residual ? Recompute::nothing : Recompute::norms;
+  static constexpr RecomputeLevel again_from = Residual ? RecomputeLevel::nothing : RecomputeLevel::norms;
 
   BatchNormState state;
   bool batch_statistics = true;

@@ -17,7 +17,7 @@ struct Conv2d : OpBase {
   using precision = Fp16Op;
   static constexpr char const* name = "conv2d";
   static constexpr bool folds_casts = false;
-  static constexpr Recompute again_from = Recompute::expansions;
+  static constexpr RecomputeLevel again_from = RecomputeLevel::expansions;
   static constexpr int channels(int) { return dynamic_channels; }  // the module knows them
 
   int stride = 1, padding = 0, dilation = 1, groups = 1;

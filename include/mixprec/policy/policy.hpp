@@ -19,7 +19,7 @@ constexpr bool is_norm(ParameterKind kind) {
 }
 
 /// What backward computes again rather than have it kept; each level holds those before it.
-enum class Recompute : std::uint8_t { nothing, norms, expansions };
+enum class RecomputeLevel : std::uint8_t { nothing, norms, expansions };
 
 /// What a policy answers; a policy is a type that derives from PolicyBase and changes some of it.
 ///
@@ -41,7 +41,7 @@ struct PolicyBase {
   static constexpr bool promotes_low = false;
   static constexpr bool casts_input = false;
   static constexpr bool casts_output = false;
-  static constexpr Recompute recomputes = Recompute::nothing;
+  static constexpr RecomputeLevel recomputes = RecomputeLevel::nothing;
   static constexpr DType parameter(ParameterKind) { return low == DType::float64 ? DType::float64 : DType::float32; }
   template <class Op>
   static constexpr OpClass class_of = Op::precision::op_class;
@@ -125,11 +125,12 @@ struct With : Policy {
 
 /// `Policy` with less memory: what a batch norm, and a relu joined to it, gives is not kept for backward but computed
 /// again from the norm's operand, which is kept anyway, by each op whose gradient reads it. No bit of any result
-/// changes; a training step makes one more pass over those values. Kept as without: results with a residual joined, in
-/// a wider result (concat), and the third of three norms in a row.
+/// changes; a training step makes one more pass over those values for each such op. Kept as without: results with a
+/// residual joined, in a wider result (concat), and the fourth of four norms in a row.
 template <class Policy>
 struct RecomputeNorms : Policy {
-  static constexpr Recompute recomputes = Policy::recomputes < Recompute::norms ? Recompute::norms : Policy::recomputes;
+  static constexpr RecomputeLevel recomputes =
+      Policy::recomputes < RecomputeLevel::norms ? RecomputeLevel::norms : Policy::recomputes;
 };
 
 /// RecomputeNorms, and the same for 1x1 convolutions that give more channels than they read, such as the last one of
@@ -137,7 +138,7 @@ struct RecomputeNorms : Policy {
 /// the operand is kept anyway or is computed again from what is. No bit of any result changes.
 template <class Policy>
 struct RecomputeExpansions : Policy {
-  static constexpr Recompute recomputes = Recompute::expansions;
+  static constexpr RecomputeLevel recomputes = RecomputeLevel::expansions;
 };
 
 /// The region inside force_fp32: every operand is float at least. `outer` is what auto_fp16 returns to.

@@ -23,8 +23,8 @@ class Session;
 template <class B>
 struct Recipe {
   Session<B> const* session;
-  std::uint64_t tape;    // Session::tape() of that pass
-  bool chained = false;  // an operand is computed again first
+  std::uint64_t tape;  // Session::tape() of that pass
+  int depth = 1;       // the blocks that are computed again to give this one, itself counted
 
   Recipe(Session<B> const* the_session, std::uint64_t the_tape) : session(the_session), tape(the_tape) {}
   virtual ~Recipe() = default;
@@ -52,9 +52,10 @@ class Storage {
   explicit operator bool() const { return block_ != nullptr; }
   void* data() const { return block_ == nullptr ? nullptr : block_->memory; }
   std::size_t bytes() const { return block_ == nullptr ? 0 : block_->bytes; }
-  /// How to compute the block again; null where it cannot be. Backward then keeps the recipe in place of the block.
-  std::shared_ptr<Recipe<B> const> recipe() const { return block_ == nullptr ? nullptr : block_->recipe; }
-  void set_recipe(std::shared_ptr<Recipe<B> const> recipe) const { block_->recipe = std::move(recipe); }
+  /// How to compute the block again; null where it cannot be. Backward then keeps the recipe in place of the block. The
+  /// tape's nodes own it, so that who holds the block longer does not hold the recipe's operands.
+  std::shared_ptr<Recipe<B> const> recipe() const { return block_ == nullptr ? nullptr : block_->recipe.lock(); }
+  void set_recipe(std::shared_ptr<Recipe<B> const> const& recipe) const { block_->recipe = recipe; }
   /// Marks the block as kept for backward. Returns its bytes the first time, then 0, so that they are counted once.
   std::size_t keep() const { return block_ == nullptr || std::exchange(block_->kept, true) ? 0 : block_->bytes; }
 
@@ -65,7 +66,7 @@ class Storage {
     std::size_t bytes;
     int references;
     bool kept;
-    std::shared_ptr<Recipe<B> const> recipe = nullptr;
+    std::weak_ptr<Recipe<B> const> recipe = {};
   };
   // Out of line, because GCC 12 follows the inlined counter past its own check and warns of a use after the delete.
   [[gnu::noinline]] static void free(Block* block) {

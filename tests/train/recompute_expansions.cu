@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: Apache-2.0
+// The cases of recompute_expansions_cases.hpp on CUDA.
+#include <mixprec/cuda.hpp>
+
+#include "ops/harness.hpp"
+
+MIXPREC_TEST_BACKEND(mixprec::Cuda)
+
+#include "recompute_expansions_cases.hpp"
