@@ -77,7 +77,10 @@ def networks_table(result, rows):
     measured = {row["program"] for row in rows}
     columns = [column for column in COLUMNS if measured.intersection(column[1])]
     named = [name for name, _ in columns]
-    others = [name for name in named if name not in (OURS, *AGAIN)]
+    # Only programs that took turns with ours are measured in its times.
+    turns = {program for program in measured
+             if any(re.match(re.escape(program) + " / mixprec amp-(fp16|bf16),", pair) for pair in result["ratios"])}
+    others = [name for name, programs in columns if name not in (OURS, *AGAIN) and turns.intersection(programs)]
     lines = [
         f"| {unit} / GiB | {' | '.join(named)} | times {OURS}: {', '.join(others)} |",
         "|---" * (len(named) + 1) + "|---:|",
@@ -103,7 +106,6 @@ def networks_table(result, rows):
             cells.append(text)
 
         def ratio(other):
-            # Of programs that took turns with each other, which rows of different runs did not.
             ours = found[named.index(OURS)] if OURS in named else None
             pair = other and ours and f"{other['program']} / {ours['program']}, {case}"
             return f"{result['ratios'][pair]:.2f}" if pair in result["ratios"] else "-"
