@@ -112,8 +112,8 @@ def networks_table(result, rows):
 
         cells.append(", ".join(ratio(row) for name, row in zip(named, found) if name in others))
         lines.append(f"| {' | '.join(cells)} |")
-    return lines + ["", "In brackets: the range of rounds that differ by more than 10 per cent; -: not measured, or far from the "
-                    "reference time and not counted.", ""]
+    ranges = "" if inference else "In brackets: the range of rounds that differ by more than 10 per cent. "
+    return lines + ["", ranges + "-: not measured, or far from the reference time and not counted.", ""]
 
 
 MODES = {"amp-fp16/dynamic": "fp16, dynamic scale", "amp-fp16/512": "fp16, scale 512", "amp-bf16": "bf16"}
@@ -135,8 +135,9 @@ def miou_table(result):
     runs = result["runs"]
     settings = runs[0]["settings"]
     commits = ", ".join(sorted({run["commit"][:12] for run in runs}))
-    lines += ["", f"{settings['device']}; {len(runs)} runs of {settings['epochs']} epochs, {settings['val_images']} validation images; in brackets the difference to fp32 in points, and "
-              f"with three seeds what is allowed: the larger of 1 and 2 pooled SD sqrt(2/3); commit {commits}, {max(run['date'] for run in runs)[:10]}.", ""]
+    lines += ["", f"{settings['device']}; {len(runs)} runs of {settings['epochs']} epochs, {settings['val_images']} validation "
+              "images; in brackets the difference to fp32 in points, and with three seeds what is allowed: the larger of 1 and "
+              f"2 pooled SD sqrt(2/3); commit {commits}, {max(run['date'] for run in runs)[:10]}.", ""]
     return "\n".join(lines)
 
 
