@@ -13,14 +13,14 @@ using namespace mixprec;
 
 namespace {
 
-using Net = nn::Sequential<nn::Conv2d<1, 8, 3, nn::Conv2dOptions{.padding = 1}>, nn::BatchNorm2d<8>, nn::MaxPool2d<2>,
-                           nn::Flatten, nn::Named<"fc", nn::Linear<8 * 7 * 7, 10>>>;
-constexpr auto const& small = plan<Net, Amp<float16>, Shape{32, 1, 14, 14}>;
+using SmallNet = nn::Sequential<nn::Conv2d<1, 8, 3, nn::Conv2dOptions{.padding = 1}>, nn::BatchNorm2d<8>,
+                                nn::MaxPool2d<2>, nn::Flatten, nn::Named<"fc", nn::Linear<8 * 7 * 7, 10>>>;
+constexpr auto const& small = plan<SmallNet, Amp<float16>, Shape{32, 1, 14, 14}>;
 
 std::string golden(std::string const& name) {
-  std::string const source = __FILE__;
-  std::ifstream file(source.substr(0, source.rfind("text.cpp")) + name, std::ios::binary);
-  REQUIRE_MESSAGE(file.good(), "cannot open " << name << " beside " << source);
+  std::string const path = MIXPREC_TEST_FOLDER "/plan/" + name;
+  std::ifstream file(path, std::ios::binary);
+  REQUIRE_MESSAGE(file.good(), "cannot open " << path);
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
