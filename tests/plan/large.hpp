@@ -20,8 +20,12 @@ struct RepeatOf<M, std::index_sequence<I...>> {
 template <class M, std::size_t Times>
 using Repeat = typename RepeatOf<M, std::make_index_sequence<Times>>::type;
 
+#ifndef MIXPREC_TEST_LARGE_POLICY
+#define MIXPREC_TEST_LARGE_POLICY Amp<float16>
+#endif
+
 using LargeNet = Repeat<Repeat<nn::Sequential<nn::Linear<8, 8>, nn::ReLU>, 40>, 25>;
-constexpr auto const& large = plan<LargeNet, Amp<float16>, Shape{4, 8}>;
+constexpr auto const& large = plan<LargeNet, MIXPREC_TEST_LARGE_POLICY, Shape{4, 8}>;
 static_assert(large.rows() == 1 + 2000 + 1);  // the input's cast, the model, the loss
 static_assert(large.materialized_casts() == 1);
 
