@@ -77,42 +77,66 @@ Scores scores_of(Network& network, S& session, ImageDataset const& data) {
 Values const first_log_probabilities{-9.60845,  -10.24487, -10.01341, -10.22852, -10.01767,
                                      -10.89188, -10.50624, -0.00037,  -10.34675, -9.65732};
 
+ImageDataset first_images(ImageDataset data, std::size_t count) {
+  data.labels.resize(count);
+  data.images.resize(count * data.image_bytes());
+  return data;
+}
+
+/// The network from the file, as an inference object.
+template <class Policy>
+Scores inferred_scores(SafetensorsFile const& weights, ImageDataset const& data) {
+  Model<MnistNet, Policy, TestBackend> model;
+  load_weights(model, weights);
+  auto inference = model.eval();
+  auto const run = [&](auto const& x) { return values_of(inference.session(), inference(x)); };
+  Scores const scores = scores_of(run, inference.session(), data);
+  CHECK(inference.folded_norms() == std::vector<std::string>{"norm2"});
+  return scores;
+}
+
+/// The same with nothing folded.
+template <class Policy>
+Scores evaluated_scores(SafetensorsFile const& weights, ImageDataset const& data) {
+  Model<MnistNet, Policy, TestBackend> model;
+  load_weights(model, weights);
+  NoGrad const no_grad(model);
+  model.set_training(false);
+  auto const run = [&](auto const& x) { return values_of(model.session(), model(x).tensor()); };
+  return scores_of(run, model.session(), data);
+}
+
 TEST_CASE("the MNIST network that PyTorch trained reaches its accuracy, loss and first outputs, folded or not") {
   std::string const folder = golden_folder();
   if (folder.empty()) return;
   SafetensorsFile const weights(folder + "mnist_cnn/mnist.safetensors");
-  ImageDataset const data =
+  ImageDataset const all =
       read_idx_dataset(folder + "mnist_cnn/t10k-images-idx3-ubyte.gz", folder + "mnist_cnn/t10k-labels-idx1-ubyte.gz",
                        {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"});
-  REQUIRE(data.size() == 10000);
-  auto const one = [&]<class Policy>(double accuracy_tolerance, double loss_tolerance, double output_tolerance) {
+  REQUIRE(all.size() == 10000);
+  Scores const published{0.9917, 0.028088, first_log_probabilities};
+  auto const check = [&]<class Policy>(ImageDataset const& data, Scores const& wanted, double accuracy_tolerance,
+                                       double loss_tolerance, double output_tolerance) {
     INFO("policy " << std::string(Policy::name));
-    Model<MnistNet, Policy, TestBackend> model;
-    load_weights(model, weights);
-    auto inference = model.eval();
-    auto const run = [&](auto const& x) { return values_of(inference.session(), inference(x)); };
-    Scores const scores = scores_of(run, inference.session(), data);
-    CHECK(inference.folded_norms() == std::vector<std::string>{"norm2"});
-    CHECK(std::abs(scores.accuracy - 0.9917) <= accuracy_tolerance);
-    CHECK(std::abs(scores.loss - 0.028088) <= loss_tolerance);
-    for (std::size_t digit = 0; digit < 10; ++digit)
-      CHECK(std::abs(scores.first[digit] - first_log_probabilities[digit]) <= output_tolerance);
-
-    ImageDataset few = data;
-    few.labels.resize(250);
-    few.images.resize(few.labels.size() * few.image_bytes());
-    NoGrad const no_grad(model);
-    model.set_training(false);
-    auto const evaluate = [&](auto const& x) { return values_of(model.session(), model(x).tensor()); };
-    Scores const unfolded = scores_of(evaluate, model.session(), few);
-    for (std::size_t digit = 0; digit < 10; ++digit)
-      CHECK(std::abs(unfolded.first[digit] - first_log_probabilities[digit]) <= output_tolerance);
+    Scores const scores = inferred_scores<Policy>(weights, data);
+    CHECK(std::abs(scores.accuracy - wanted.accuracy) <= accuracy_tolerance);
+    CHECK(std::abs(scores.loss - wanted.loss) <= loss_tolerance);
+    CHECK_EQ(difference("folded", scores.first, wanted.first, output_tolerance / largest(wanted.first)), "");
+    Values const unfolded = evaluated_scores<Policy>(weights, first_images(data, 250)).first;
+    CHECK_EQ(difference("unfolded", unfolded, wanted.first, output_tolerance / largest(wanted.first)), "");
   };
   // The listed values have six digits; sums of 11616 terms differ by less in float. An accuracy in float differs by no
   // image. Logits near 10 are rounded to eps / 2 of half and of bfloat16 in each of six layers.
-  one.template operator()<Fp32>(1e-9, 2e-6, 5e-5);
-  one.template operator()<Amp<float16>>(5e-4, 2e-4, 10 * 6 * 0x1p-11);
-  one.template operator()<Amp<bfloat16>>(5e-4, 2e-3, 10 * 6 * 0x1p-8);
+  check.template operator()<Fp32>(all, published, 1e-9, 2e-6, 5e-5);
+  // On the CPU, where half has reference kernels alone, a tenth of the images, held to what float gives for them.
+  constexpr bool some = std::is_same_v<TestBackend, Cpu>;
+  ImageDataset const data = some ? first_images(all, 1000) : all;
+  Scores wanted = some ? inferred_scores<Fp32>(weights, data) : published;
+  wanted.first = first_log_probabilities;
+  double const images = some ? 1 : 5;  // that may fall into another class
+  double const accuracy = (images + 0.5) / static_cast<double>(data.size());
+  check.template operator()<Amp<float16>>(data, wanted, accuracy, 2e-4, 10 * 6 * 0x1p-11);
+  check.template operator()<Amp<bfloat16>>(data, wanted, accuracy, 2e-3, 10 * 6 * 0x1p-8);
 }
 
 TEST_CASE("PyTorch's small network with convolution, batch norm and linear layer gives PyTorch's outputs") {
