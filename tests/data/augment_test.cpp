@@ -13,13 +13,13 @@
 #include <mixprec/data/augment.hpp>
 #include <mixprec/data/drawn_segmentation.hpp>
 
+#include "../has.hpp"
 #include "../io/temporary_directory.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
-
-bool has(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 // Black and white stripes of random width, with the label 1 where it is white.
 mp::SegmentationSample stripes(int height, int width, bool vertical, unsigned seed) {

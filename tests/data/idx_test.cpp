@@ -10,10 +10,12 @@
 
 #include <mixprec/data/idx.hpp>
 
+#include "../has.hpp"
 #include "../io/temporary_directory.hpp"
 #include "../skip.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
 
@@ -55,8 +57,6 @@ std::string labels_problem(TemporaryDirectory const& directory, std::string cons
   std::string const path = directory.put("labels", content);
   return message_of<mp::Error>([&] { mp::read_idx_labels(path, classes); });
 }
-
-bool has(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 std::string random_content(std::size_t count) {
   std::mt19937 random(424242);

@@ -17,9 +17,11 @@
 
 #include <mixprec/data/loader.hpp>
 
+#include "../has.hpp"
 #include "../io/temporary_directory.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
 
@@ -61,8 +63,6 @@ std::vector<int> counted(int count) {
   for (int i = 0; i < count; ++i) indices.push_back(i);
   return indices;
 }
-
-bool has(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

@@ -13,19 +13,19 @@
 #include <mixprec/data/drawn_segmentation.hpp>
 #include <mixprec/data/segmentation_loader.hpp>
 
+#include "../has.hpp"
 #include "../io/temporary_directory.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
 
-bool has(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
-
 // With mean 0 and deviation 1/255 every normalised value is the pixel's own, to one rounding.
-mp::ChannelStatistics const as_pixels{{0, 0, 0}, {1 / 255.0, 1 / 255.0, 1 / 255.0}};
+mp::ChannelStatistics const rgb_as_pixels{{0, 0, 0}, {1 / 255.0, 1 / 255.0, 1 / 255.0}};
 
 // Sample i is uniform with the value i, in a size of its own where `sizes` differ.
-mp::SegmentationMemory numbered(int count, int step = 0) {
+mp::SegmentationMemory numbered_samples(int count, int step = 0) {
   std::vector<mp::SegmentationSample> samples;
   for (int i = 0; i < count; ++i) {
     int const height = 6 + step * i, width = 9;
@@ -122,7 +122,7 @@ TEST_CASE("segmentation loader: a batch depends on (seed, epoch, index), not on 
   mp::DrawnSegmentation const drawn(23, 1, {48, 64});
   mp::SegmentationLoaderOptions options{.batch_size = 5,
                                         .seed = 7,
-                                        .normalization = as_pixels,
+                                        .normalization = rgb_as_pixels,
                                         .augmentation = mp::Augmentation{.crop = {40, 40}},
                                         .workers = 1};
   std::vector<Row> const first = rows_of(drawn, options, 2);
@@ -146,7 +146,7 @@ TEST_CASE("segmentation loader: a batch depends on (seed, epoch, index), not on 
 }
 
 TEST_CASE("segmentation loader: small images are padded with 0 and the ignored label, after normalisation") {
-  mp::SegmentationMemory const data = numbered(4);
+  mp::SegmentationMemory const data = numbered_samples(4);
   mp::ChannelStatistics const statistics{{0.25, 0.5, 0.75}, {0.5, 1, 2}};
   mp::Augmentation const keep{.crop = {8, 12}, .ratio = {1, 1}, .photometric = false};
   auto const rows = rows_of(data, {.shuffle = false, .normalization = statistics, .augmentation = keep}, 0);
@@ -165,17 +165,17 @@ TEST_CASE("segmentation loader: small images are padded with 0 and the ignored l
 
 TEST_CASE("segmentation loader: without augmentation images come whole, and of one size in a batch") {
   mp::DrawnSegmentation const drawn(5, 1);
-  auto const rows = rows_of(drawn, {.batch_size = 2, .shuffle = false, .normalization = as_pixels}, 0);
+  auto const rows = rows_of(drawn, {.batch_size = 2, .shuffle = false, .normalization = rgb_as_pixels}, 0);
   for (std::size_t i = 0; i < 5; ++i) {
     auto const sample = drawn.load(static_cast<std::int64_t>(i));
     CHECK(std::equal(rows[i].labels.begin(), rows[i].labels.end(), sample.labels.values.begin()));
     CHECK(std::equal(rows[i].image.begin(), rows[i].image.end(), sample.image.pixels.begin(),
                      [](float a, int b) { return std::abs(a - static_cast<float>(b)) < 1e-3f; }));
   }
-  mp::SegmentationMemory const growing = numbered(4, 1);
-  CHECK(rows_of(growing, {.batch_size = 1, .normalization = as_pixels}, 0).size() == 4);
+  mp::SegmentationMemory const growing = numbered_samples(4, 1);
+  CHECK(rows_of(growing, {.batch_size = 1, .normalization = rgb_as_pixels}, 0).size() == 4);
   CHECK(has(message_of<mp::Error>(
-                [&] { rows_of(growing, {.batch_size = 4, .shuffle = false, .normalization = as_pixels}, 0); }),
+                [&] { rows_of(growing, {.batch_size = 4, .shuffle = false, .normalization = rgb_as_pixels}, 0); }),
             "image 1 is 7x9, and image 0 of its batch 6x9"));
 }
 

@@ -13,10 +13,12 @@
 
 #include <mixprec/io/safetensors.hpp>
 
+#include "../has.hpp"
 #include "../skip.hpp"
 #include "temporary_directory.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
 
@@ -31,8 +33,6 @@ std::string problem_of(TemporaryDirectory const& directory, std::string const& c
   std::string const path = directory.put("weights.safetensors", content);
   return message_of<mp::Error>([&] { mp::SafetensorsFile file(path); });
 }
-
-bool has(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 std::vector<std::byte> random_bytes(std::size_t count, std::mt19937_64& random) {
   std::vector<std::byte> bytes(count);

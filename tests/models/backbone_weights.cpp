@@ -17,12 +17,6 @@ using Classifier = Model<models::ResNet<18, 10, classifier_options>, Fp32, Cpu>;
 using Segmenter = Model<models::Fcn<models::ResNetBackbone<18, backbone_options>, 5, 16>, Fp32, Cpu>;
 
 template <class M>
-NamedValues state_of(M& model) {
-  NamedValues state;
-  for (std::string const& name : model.names()) state.emplace_back(name, model.values(name));
-  return state;
-}
-template <class M>
 void randomize(M& model, unsigned seed) {
   std::mt19937 generator(seed);
   for (std::string const& name : model.names())

@@ -17,7 +17,7 @@ struct NormCase {
   constexpr auto operator()(auto const& x) const { return bn(leaf<Fp16Op>(x, input)); }
 };
 
-struct RowsCase {
+struct BatchNormRowsCase {
   Parameter<2> input{Shape{16, 3}};
   nn::BatchNorm1d<3> bn;
   MIXPREC_MODULE(input, bn)
@@ -42,7 +42,7 @@ struct NormAddReluCase {
 
 TEST_CASE("batch norm in training agrees with the oracle, its running statistics too") {
   check_op<NormCase<nn::BatchNorm2d<3>>, TestBackend>({.seed = 1, .terms = 80, .gain = 3});
-  check_op<RowsCase, TestBackend>({.seed = 2, .terms = 16, .gain = 3});
+  check_op<BatchNormRowsCase, TestBackend>({.seed = 2, .terms = 16, .gain = 3});
 }
 
 TEST_CASE("batch norm in evaluation uses the running statistics and leaves them as they are") {

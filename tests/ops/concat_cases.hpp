@@ -15,7 +15,7 @@ struct ImagesCase {
   constexpr auto operator()(auto const& x) const { return concat(leaf<Fp16Op>(x, a), leaf<FollowOp>(x, b)); }
 };
 
-struct RowsCase {
+struct ConcatRowsCase {
   Parameter<2> a{Shape{5, 8}}, b{Shape{5, 3}}, c{Shape{5, 16}};
   MIXPREC_MODULE(a, b, c)
   constexpr auto operator()(auto const& x) const {
@@ -24,7 +24,7 @@ struct RowsCase {
 };
 
 /// One value twice, and a product of the halves' order, so that swapped slices are seen.
-struct TwiceCase {
+struct ConcatTwiceCase {
   Parameter<2> a{Shape{5, 8}}, b{Shape{5, 24}};
   MIXPREC_MODULE(a, b)
   constexpr auto operator()(auto const& x) const {
@@ -40,16 +40,18 @@ TEST_CASE("concat of images agrees with the oracle under every policy, in wide a
   check_op<ImagesCase<8, 4>, TestBackend>({.seed = 3});
 }
 
-TEST_CASE("concat of rows agrees with the oracle under every policy") { check_op<RowsCase, TestBackend>({.seed = 4}); }
+TEST_CASE("concat of rows agrees with the oracle under every policy") {
+  check_op<ConcatRowsCase, TestBackend>({.seed = 4});
+}
 
 TEST_CASE("a value that is concatenated twice gets both gradients") {
-  check_op<TwiceCase, TestBackend>({.seed = 5, .gain = 3});
+  check_op<ConcatTwiceCase, TestBackend>({.seed = 5, .gain = 3});
 }
 
 TEST_CASE("concat puts operands in order and stores the widest dtype") {
   Case const settings{.seed = 6};
-  NamedValues const state = draw_state<RowsCase>(settings, Draw::coarse);
-  Outcome const outcome = run<RowsCase, Amp<float16>, TestBackend>(settings, state, false);
+  NamedValues const state = draw_state<ConcatRowsCase>(settings, Draw::coarse);
+  Outcome const outcome = run<ConcatRowsCase, Amp<float16>, TestBackend>(settings, state, false);
   Values expected;
   for (std::size_t row = 0; row < 5; ++row)
     for (auto const& [name, values] : state) {

@@ -12,7 +12,7 @@ struct DropoutCase {
 };
 
 /// Two calls in one pass: their masks must differ.
-struct TwiceCase {
+struct DropoutTwiceCase {
   Parameter<2> input{Shape{40, 100}};
   MIXPREC_MODULE(input)
   constexpr auto operator()(auto const& x) const { return dropout(dropout(leaf<Fp16Op>(x, input), 0.5), 0.5); }
@@ -49,7 +49,7 @@ TEST_CASE("dropout keeps the expected share and scales it up, and its gradient p
 
 TEST_CASE("each call of dropout has a mask of its own") {
   NamedValues const state{{"input", ones(4000)}};
-  Values const twice = run<TwiceCase, Amp<float16>, TestBackend>({.seed = 3}, state, false).output;
+  Values const twice = run<DropoutTwiceCase, Amp<float16>, TestBackend>({.seed = 3}, state, false).output;
   double const share = static_cast<double>(kept(twice)) / 4000;
   CHECK(std::abs(share - 0.25) < 5 * std::sqrt(0.25 * 0.75 / 4000));
   Values const once = run<DropoutCase, Amp<float16>, TestBackend>({.seed = 3}, state, false).output;

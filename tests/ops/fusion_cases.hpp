@@ -67,20 +67,14 @@ struct MovedToTheRightCase {
   }
 };
 
-int count(std::vector<PlanRow> const& rows, std::string const& op) {
-  int found = 0;
-  for (PlanRow const& row : rows) found += row.op == op ? 1 : 0;
-  return found;
-}
-
 TEST_CASE("batch norm, add and relu written in one call give the bits of the three ops") {
   Case const settings{.seed = 1};
   auto const state = draw_state<JoinCase<true>>(settings, Draw::smooth);
   for_each_policy([&]<class Policy>() {
     Outcome const fused = run<JoinCase<true>, Policy, TestBackend>(settings, state);
     Outcome const single = run<JoinCase<false>, Policy, TestBackend>(settings, state);
-    CHECK(count(single.rows, "relu") == 1);
-    CHECK(count(single.rows, "batch_norm") == 1);
+    CHECK(count_rows(single.rows, "relu") == 1);
+    CHECK(count_rows(single.rows, "batch_norm") == 1);
     CHECK(fused.rows.size() <= single.rows.size());
     CHECK(fused.output == single.output);
     CHECK(fused.gradients == single.gradients);
@@ -92,7 +86,7 @@ TEST_CASE("under Amp a residual block's batch norm, add and relu are one op") {
   Case const settings{.seed = 2};
   auto const state = draw_state<JoinCase<true>>(settings, Draw::coarse);
   auto const rows = run<JoinCase<true>, Amp<float16>, TestBackend>(settings, state).rows;
-  CHECK(count(rows, "batch_norm+add+relu") == 1);
+  CHECK(count_rows(rows, "batch_norm+add+relu") == 1);
   CHECK(rows.size() == 3);
 }
 
@@ -101,8 +95,8 @@ TEST_CASE("a batch norm with two readers runs once and gets the gradients of bot
   Case const settings{.seed = 3};
   auto const rows =
       run<TwoReadersCase, Amp<float16>, TestBackend>(settings, draw_state<TwoReadersCase>(settings, Draw::coarse)).rows;
-  CHECK(count(rows, "batch_norm") == 1);
-  CHECK(count(rows, "batch_norm+relu") == 0);
+  CHECK(count_rows(rows, "batch_norm") == 1);
+  CHECK(count_rows(rows, "batch_norm+relu") == 0);
 }
 
 TEST_CASE("a batch norm that was read and then moved into a sum runs once and moves its statistics once") {
@@ -112,16 +106,16 @@ TEST_CASE("a batch norm that was read and then moved into a sum runs once and mo
   for_each_policy([&]<class Policy>() {
     Outcome const moved = run<MovedAfterReadCase<true>, Policy, TestBackend>(settings, state);
     Outcome const named = run<MovedAfterReadCase<false>, Policy, TestBackend>(settings, state);
-    CHECK(count(moved.rows, "batch_norm") == 1);
-    CHECK(count(moved.rows, "batch_norm+add") == 0);
+    CHECK(count_rows(moved.rows, "batch_norm") == 1);
+    CHECK(count_rows(moved.rows, "batch_norm+add") == 0);
     CHECK(moved.rows.size() == named.rows.size());
     CHECK(moved.output == named.output);
     CHECK(moved.gradients == named.gradients);
     CHECK(moved.buffers == named.buffers);
   });
   auto const right = run<MovedToTheRightCase, Amp<float16>, TestBackend>(settings, state);
-  CHECK(count(right.rows, "batch_norm") == 1);
-  CHECK(count(right.rows, "batch_norm+add") == 0);
+  CHECK(count_rows(right.rows, "batch_norm") == 1);
+  CHECK(count_rows(right.rows, "batch_norm+add") == 0);
   CHECK(right.buffers == run<MovedAfterReadCase<false>, Amp<float16>, TestBackend>(settings, state).buffers);
 }
 

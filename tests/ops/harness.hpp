@@ -134,6 +134,23 @@ NamedValues draw_state(Case const& settings, Draw kind) {
   return state;
 }
 
+/// Every parameter and buffer of `model`.
+template <class M>
+NamedValues state_of(M& model) {
+  NamedValues state;
+  for (std::string const& name : model.names()) state.emplace_back(name, model.values(name));
+  return state;
+}
+template <class M>
+void assign_state(M& model, NamedValues const& state) {
+  for (auto const& [name, values] : state) model.assign(name, values);
+}
+
+/// How many of the rows are `op`'s.
+inline int count_rows(std::vector<PlanRow> const& rows, std::string const& op) {
+  return static_cast<int>(std::count_if(rows.begin(), rows.end(), [&](PlanRow const& row) { return row.op == op; }));
+}
+
 /// The gradient that arrives at the result: exact in every dtype.
 inline Values upstream(std::size_t count) {
   std::mt19937 generator(static_cast<unsigned>(count) + 99);
@@ -148,7 +165,7 @@ Outcome run(Case const& settings, NamedValues const& state, bool with_backward =
   auto& session = model.session();
   poison(session);
   session.set_training(settings.training);
-  for (auto const& [name, values] : state) model.assign(name, values);
+  assign_state(model, state);
   session.begin_step();
   Tensor<B, T, 1> const input = tensor_of<T>(session, Shape{1}, {0});
   Outcome outcome;

@@ -51,12 +51,6 @@ struct ReaderCase {
   }
 };
 
-int count(std::vector<PlanRow> const& rows, std::string const& op) {
-  int found = 0;
-  for (PlanRow const& row : rows) found += row.op == op ? 1 : 0;
-  return found;
-}
-
 TEST_CASE("resize agrees with the oracle under every policy, up and down, odd ratios and aligned corners") {
   for (ResizeSettings const& one : resizes) {
     INFO(to_string(one.input) << " to " << one.size.height << " x " << one.size.width << ", align_corners "
@@ -106,7 +100,7 @@ TEST_CASE("a resize with two readers runs once and gets the gradients of both") 
   check_op<Twice, TestBackend>({.seed = 3, .terms = 64, .gain = 3});
   Case const settings{.seed = 3};
   auto const rows = run<Twice, Amp<float16>, TestBackend>(settings, draw_state<Twice>(settings, Draw::coarse)).rows;
-  CHECK(count(rows, "resize") == 1);
+  CHECK(count_rows(rows, "resize") == 1);
 }
 
 TEST_CASE("a reader that does not join a resize sees the bits of its value") {
@@ -115,7 +109,7 @@ TEST_CASE("a reader that does not join a resize sees the bits of its value") {
   for_each_policy([&]<class Policy>() {
     Outcome const one = run<ReaderCase<Reader::relu, false>, Policy, TestBackend>(settings, state);
     Outcome const two = run<ReaderCase<Reader::relu, true>, Policy, TestBackend>(settings, state);
-    CHECK(count(one.rows, "resize") == 1);
+    CHECK(count_rows(one.rows, "resize") == 1);
     CHECK(one.output == two.output);
     CHECK(one.gradients == two.gradients);
   });
@@ -145,9 +139,9 @@ TEST_CASE("argmax of a resize is one op and equals argmax of the resized values"
       std::vector<PlanRow> fused_rows, rows;
       auto const fused = predictions<ReaderCase<Reader::argmax, false>, Policy>(settings, state, fused_rows);
       auto const plain = predictions<ReaderCase<Reader::argmax, true>, Policy>(settings, state, rows);
-      CHECK(count(fused_rows, "resize+argmax") == 1);
-      CHECK(count(fused_rows, "resize") == 0);
-      CHECK(count(rows, "argmax") == 1);
+      CHECK(count_rows(fused_rows, "resize+argmax") == 1);
+      CHECK(count_rows(fused_rows, "resize") == 0);
+      CHECK(count_rows(rows, "argmax") == 1);
       CHECK(fused == plain);
       Values const resized = run<ReaderCase<Reader::nothing, true>, Policy, TestBackend>(settings, state, false).output;
       std::size_t wrong = 0;

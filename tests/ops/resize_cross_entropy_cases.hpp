@@ -82,12 +82,6 @@ void use(SegmentationSettings const& settings, Values const& labels) {
   FusedLoss::labels = TwoOps::labels = labels;
 }
 
-int count(std::vector<PlanRow> const& rows, std::string const& op) {
-  int found = 0;
-  for (PlanRow const& row : rows) found += row.op == op ? 1 : 0;
-  return found;
-}
-
 TEST_CASE("cross-entropy of a resize agrees with the two ops in double under every policy") {
   unsigned seed = 1;
   for (SegmentationSettings const& one : segmentations) {
@@ -97,8 +91,8 @@ TEST_CASE("cross-entropy of a resize agrees with the two ops in double under eve
     if (std::is_same_v<TestBackend, Cpu>) check_differences<FusedLoss>(settings);
     NamedValues const state = draw_state<FusedLoss>(settings, Draw::coarse);
     Outcome const oracle = run<TwoOps, Fp64, Cpu>(settings, state);
-    CHECK(count(oracle.rows, "resize") == 1);
-    CHECK(count(oracle.rows, "cross_entropy") == 1);
+    CHECK(count_rows(oracle.rows, "resize") == 1);
+    CHECK(count_rows(oracle.rows, "cross_entropy") == 1);
     for_each_policy([&]<class Policy>() {
       check_against_oracle<FusedLoss, Policy, TestBackend>(settings, state, oracle);
       check_against_oracle<TwoOps, Policy, TestBackend>(settings, state, oracle);
@@ -179,8 +173,8 @@ TEST_CASE("a policy that moves the resize to another class keeps the two ops apa
   use(segmentations[0], labels_of(segmentations[0]));
   Case const settings{.seed = 6};
   auto const rows = run<FusedLoss, Policy, TestBackend>(settings, draw_state<FusedLoss>(settings, Draw::coarse)).rows;
-  CHECK(count(rows, "resize") == 1);
-  CHECK(count(rows, "cross_entropy") == 1);
+  CHECK(count_rows(rows, "resize") == 1);
+  CHECK(count_rows(rows, "cross_entropy") == 1);
 }
 
 }  // namespace

@@ -2,23 +2,10 @@
 // Inference objects: what is folded and what is not, results against double, memory, independence from the model.
 #include <mixprec/models/small_resnet.hpp>
 
-#include "ops/harness.hpp"
+#include "inference_folding.hpp"
 
 namespace mixprec::test {
 namespace {
-
-using Names = std::vector<std::string>;
-using NoBias = nn::Conv2dOptions;
-
-// Convolutions and linear layers with and without a bias, a pool and a dropout behind a batch norm.
-using Chain = nn::Sequential<nn::Conv2d<3, 6, 3, NoBias{.padding = 1, .bias = false}>, nn::BatchNorm2d<6>, nn::ReLU,
-                             nn::Conv2d<6, 8, 3, NoBias{.padding = 1, .groups = 2}>, nn::BatchNorm2d<8>,
-                             nn::MaxPool2d<2>, nn::Dropout<0.5>, nn::Flatten, nn::Linear<8 * 9, 7>, nn::BatchNorm1d<7>,
-                             nn::ReLU, nn::Linear<7, 5, false>, nn::BatchNorm1d<5>>;
-struct ChainCase {
-  using Net = Chain;
-  static Names folded() { return {"1", "4", "9", "12"}; }
-};
 
 // Residual adds with and without a convolution on the way past; the first block is frozen.
 using Blocks = nn::Sequential<nn::Named<"first", nn::Frozen<models::BasicBlock<3, 6, 2>>>, models::BasicBlock<6, 6, 1>>;
@@ -50,83 +37,6 @@ struct MixtureCase {
   using Net = Mixture;
   static Names folded() { return {"named_norm", "region.1"}; }
 };
-
-template <class M>
-void set(M& model, NamedValues const& state) {
-  for (auto const& [name, values] : state) model.assign(name, values);
-}
-
-/// The model's own evaluation: batch norm on running statistics, nothing folded.
-template <class M, class T, int Rank>
-Values evaluated(M& model, Shape<Rank> shape, Values const& input, std::vector<PlanRow>* rows = nullptr) {
-  NoGrad const no_grad(model);
-  model.set_training(false);
-  auto& session = model.session();
-  auto const x = tensor_of<T>(session, shape, input);
-  session.start_recording();
-  Values const output = values_of(session, model(x).tensor());
-  if (rows != nullptr) *rows = session.stop_recording();
-  model.set_training(true);
-  return output;
-}
-
-template <class T, class I, int Rank>
-Values inferred(I& inference, Shape<Rank> shape, Values const& input) {
-  poison(inference.session());
-  return values_of(inference.session(), inference(tensor_of<T>(inference.session(), shape, input)));
-}
-
-template <class Case, class Policy>
-void check_folding() {
-  using Net = typename Case::Net;
-  Shape const shape{2, 3, 6, 6};
-  std::mt19937 generator(7);
-  Values const input = draw(generator, static_cast<std::size_t>(shape.size()), Draw::coarse);
-  test::Case const settings{.seed = 5, .terms = 8 * 9, .gain = 4, .scale = 0.25};
-  NamedValues const state = draw_state<Net>(settings, Draw::coarse);
-  Model<Net, Fp64, Cpu> oracle;
-  set(oracle, state);
-  Values const wanted = evaluated<Model<Net, Fp64, Cpu>, double>(oracle, shape, input);
-  REQUIRE(largest(wanted) > 0.1);
-
-  Model<Net, Policy, TestBackend> model;
-  set(model, state);
-  std::vector<PlanRow> rows;
-  Values const unfolded = evaluated<Model<Net, Policy, TestBackend>, float>(model, shape, input, &rows);
-  auto inference = model.eval();
-  inference.session().start_recording();
-  Values const got = inferred<float>(inference, shape, input);
-  std::vector<PlanRow> const folded_rows = inference.session().stop_recording();
-  CHECK(inference.folded_norms() == Case::folded());
-  CHECK(folded_rows.size() <= rows.size());
-  for (PlanRow const& row : folded_rows) CHECK(row.kept_bytes == 0);
-  CHECK_EQ(difference("folded", got, wanted, tolerance_of(folded_rows, settings)), "");
-
-  auto plain = model.eval({.fold = false});
-  CHECK_EQ(difference("unfolded", inferred<float>(plain, shape, input), unfolded, tolerance_of(rows, settings)), "");
-  CHECK(plain.folded_norms().empty());
-}
-
-template <class Case>
-void check_folding_under_policies() {
-  auto const one = [&]<class Policy>() {
-    INFO("policy " << std::string(Policy::name));
-    check_folding<Case, Policy>();
-  };
-  one.template operator()<Fp32>();
-  one.template operator()<Amp<float16>>();
-  one.template operator()<Amp<bfloat16>>();
-  one.template operator()<ApexO2>();
-  one.template operator()<ApexO3>();
-}
-
-#ifndef MIXPREC_TEST_SECOND_HALF
-
-TEST_CASE("inference folds each batch norm of a chain into the convolution or linear layer before it") {
-  check_folding_under_policies<ChainCase>();
-}
-
-#else
 
 TEST_CASE("inference folds batch norms of residual blocks, frozen ones too, and the add and the relu still run") {
   check_folding_under_policies<BlocksCase>();
@@ -231,8 +141,6 @@ TEST_CASE("an input that does not fit is refused with the layer and both values,
                        Error);
   CHECK(inferred<float>(inference, Shape{1, 8}, Values(8, 1)).size() == 3);
 }
-
-#endif
 
 }  // namespace
 }  // namespace mixprec::test

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first half of the cases of inference_cases.hpp on the CPU: one file would take too long to compile.
+// The cases of inference_chain_cases.hpp on the CPU.
 #include "ops/harness.hpp"
 
 MIXPREC_TEST_BACKEND(mixprec::Cpu)
 
-#include "inference_cases.hpp"
+#include "inference_chain_cases.hpp"

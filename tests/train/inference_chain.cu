@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The first half of the cases of inference_cases.hpp on CUDA: one file would take too long to compile.
+// The cases of inference_chain_cases.hpp on CUDA.
 #include <mixprec/cuda.hpp>
 
 #include "ops/harness.hpp"
 
 MIXPREC_TEST_BACKEND(mixprec::Cuda)
 
-#include "inference_cases.hpp"
+#include "inference_chain_cases.hpp"

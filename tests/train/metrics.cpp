@@ -10,13 +10,13 @@
 #include <mixprec/dtype/float16.hpp>
 #include <mixprec/train/metrics.hpp>
 
+#include "../has.hpp"
 #include "../io/temporary_directory.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
-
-bool has(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }
 
 bool same(double a, double b) { return std::isnan(a) ? std::isnan(b) : std::abs(a - b) <= 1e-14; }
 

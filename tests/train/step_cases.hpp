@@ -48,13 +48,6 @@ std::vector<float> features(int rows) {
   return values;
 }
 
-template <class M>
-std::vector<std::pair<std::string, Values>> state_of(M& model) {
-  std::vector<std::pair<std::string, Values>> state;
-  for (std::string const& name : model.names()) state.emplace_back(name, model.values(name));
-  return state;
-}
-
 template <class M, class S>
 double train(M& model, S const& scaler, int steps) {
   Sgd opt{model, {.momentum = 0.9}};

@@ -22,16 +22,6 @@ template <class Policy>
 using SmallModel = Model<Small, Policy, TestBackend>;
 
 template <class M>
-NamedValues state_of(M& model) {
-  NamedValues state;
-  for (std::string const& name : model.names()) state.emplace_back(name, model.values(name));
-  return state;
-}
-template <class M>
-void set(M& model, NamedValues const& state) {
-  for (auto const& [name, values] : state) model.assign(name, values);
-}
-template <class M>
 Values output_of(M& model) {
   NoGrad const no_grad(model);
   model.set_training(false);
@@ -103,7 +93,7 @@ TEST_CASE("saved weights, loaded into a model of another seed, give the same val
     SmallModel<Policy> from{1}, to{2};
     // One model has run and holds rounded values, the other one has not and holds what it was given.
     constexpr bool runs = Policy::low == DType::float16;
-    set(from, draw_state<Small>({.seed = 4}, runs ? Draw::smooth : Draw::coarse));
+    assign_state(from, draw_state<Small>({.seed = 4}, runs ? Draw::smooth : Draw::coarse));
     if (runs) (void)output_of(from);
     save_weights(from, directory / "weights");
     SafetensorsFile const file(directory / "weights");

@@ -97,5 +97,3 @@ inline std::vector<std::uint8_t> random_values(std::size_t count, int bound, uns
   for (auto& value : values) value = static_cast<std::uint8_t>(random() % static_cast<unsigned>(bound));
   return values;
 }
-
-inline bool has(std::string const& text, std::string const& part) { return text.find(part) != std::string::npos; }

@@ -6,10 +6,12 @@
 
 #include <mixprec/data/image_file.hpp>
 
+#include "../../has.hpp"
 #include "../../io/temporary_directory.hpp"
 #include "encode.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
 
@@ -26,7 +28,7 @@ std::vector<std::uint8_t> smooth(int height, int width, int components) {
   return pixels;
 }
 
-std::string problem_of(TemporaryDirectory const& directory, std::string const& content, mp::Image* image = nullptr) {
+std::string jpeg_problem(TemporaryDirectory const& directory, std::string const& content, mp::Image* image = nullptr) {
   std::string const path = directory.put("image.jpg", content);
   return message_of<mp::Error>([&] {
     mp::Image const read = mp::read_jpeg(path);
@@ -43,7 +45,7 @@ TEST_CASE("JPEG: grey and colour images come back, progressive and subsampled on
       for (int const subsampling : {1, 2}) {
         auto const pixels = smooth(37, 50, components);
         mp::Image image;
-        CHECK(problem_of(directory, encode_jpeg(37, 50, pixels, {98, progressive, components, subsampling}), &image)
+        CHECK(jpeg_problem(directory, encode_jpeg(37, 50, pixels, {98, progressive, components, subsampling}), &image)
                   .empty());
         CHECK(image.extent() == mp::ImageExtent{37, 50});
         REQUIRE(image.channels == components);
@@ -60,10 +62,10 @@ TEST_CASE("JPEG: every truncation is refused by name") {
   TemporaryDirectory const directory;
   for (bool const progressive : {false, true}) {
     std::string const whole = encode_jpeg(17, 19, smooth(17, 19, 3), {90, progressive});
-    CHECK(problem_of(directory, whole).empty());
+    CHECK(jpeg_problem(directory, whole).empty());
     for (std::size_t length = 0; length < whole.size(); ++length) {
       CAPTURE(length);
-      CHECK(has(problem_of(directory, whole.substr(0, length)), "JPEG file '" + (directory / "image.jpg") + "'"));
+      CHECK(has(jpeg_problem(directory, whole.substr(0, length)), "JPEG file '" + (directory / "image.jpg") + "'"));
     }
   }
 }
@@ -79,7 +81,7 @@ TEST_CASE("JPEG: random damage gives an error or an image of the claimed size") 
       noise[3 + random() % (noise.size() - 3)] = static_cast<char>(random());
     }
     mp::Image image;
-    std::string const problem = problem_of(directory, noise, &image);
+    std::string const problem = jpeg_problem(directory, noise, &image);
     if (problem.empty()) {
       CHECK(image.pixels.size() == image.extent().pixels() * static_cast<std::size_t>(image.channels));
     } else {
@@ -92,16 +94,16 @@ TEST_CASE("JPEG: random damage gives an error or an image of the claimed size") 
 
 TEST_CASE("JPEG: files of another kind, of print colours or of absurd size are refused with what they are") {
   TemporaryDirectory const directory;
-  CHECK(has(problem_of(directory, ""), "is truncated: it holds 0 bytes"));
-  CHECK(has(problem_of(directory, encode_png(1, {"abc"}, {})), "is a PNG file"));
-  CHECK(has(problem_of(directory, "GIF89a"), "is no JPEG file"));
-  CHECK(
-      has(problem_of(directory, encode_jpeg(8, 8, random_values(256, 256), {.components = 4})), "4 colour components"));
+  CHECK(has(jpeg_problem(directory, ""), "is truncated: it holds 0 bytes"));
+  CHECK(has(jpeg_problem(directory, encode_png(1, {"abc"}, {})), "is a PNG file"));
+  CHECK(has(jpeg_problem(directory, "GIF89a"), "is no JPEG file"));
+  CHECK(has(jpeg_problem(directory, encode_jpeg(8, 8, random_values(256, 256), {.components = 4})),
+            "4 colour components"));
   std::string large = encode_jpeg(8, 8, smooth(8, 8, 3), {});
   std::size_t const frame = large.find("\xff\xc0");
   REQUIRE(frame != std::string::npos);
   large.replace(frame + 5, 4, "\xf0\x01\xf0\x01");
-  CHECK(has(problem_of(directory, large), "is 61441x61441 pixels; the limit is 67108864"));
+  CHECK(has(jpeg_problem(directory, large), "is 61441x61441 pixels; the limit is 67108864"));
   CHECK(has(message_of<mp::Error>([&] { mp::read_jpeg(directory / "absent.jpg"); }), "cannot be opened"));
 }
 

@@ -7,14 +7,16 @@
 
 #include <mixprec/data/png.hpp>
 
+#include "../../has.hpp"
 #include "../../io/temporary_directory.hpp"
 #include "encode.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
 
-std::string problem_of(TemporaryDirectory const& directory, std::string const& content, mp::Image* image = nullptr) {
+std::string png_problem(TemporaryDirectory const& directory, std::string const& content, mp::Image* image = nullptr) {
   std::string const path = directory.put("image.png", content);
   return message_of<mp::Error>([&] {
     mp::Image const read = mp::read_png(path);
@@ -124,7 +126,7 @@ TEST_CASE("PNG: 16 bits become 8 in images, and alpha is dropped; neither is a l
     auto const used = std::vector(bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(5 * row_bytes));
     std::string const content = encode_png(4, rows_of(used, row_bytes), {type, bits});
     mp::Image image;
-    CHECK(problem_of(directory, content, &image).empty());
+    CHECK(png_problem(directory, content, &image).empty());
     REQUIRE(image.channels == kept);
     for (std::size_t pixel = 0; pixel < 20; ++pixel) {
       for (std::size_t c = 0; c < static_cast<std::size_t>(kept); ++c) {
@@ -141,10 +143,10 @@ TEST_CASE("PNG: every truncation is refused by name") {
   TemporaryDirectory const directory;
   for (bool const interlaced : {false, true}) {
     std::string const whole = small_file(interlaced);
-    CHECK(problem_of(directory, whole).empty());
+    CHECK(png_problem(directory, whole).empty());
     for (std::size_t length = 0; length < whole.size(); ++length) {
       CAPTURE(length);
-      CHECK(has(problem_of(directory, whole.substr(0, length)), "PNG file '" + (directory / "image.png") + "'"));
+      CHECK(has(png_problem(directory, whole.substr(0, length)), "PNG file '" + (directory / "image.png") + "'"));
     }
   }
 }
@@ -157,7 +159,7 @@ TEST_CASE("PNG: flipping any bit gives an error or an image of the claimed size"
     std::string damaged = whole;
     damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
     mp::Image image;
-    std::string const problem = problem_of(directory, damaged, &image);
+    std::string const problem = png_problem(directory, damaged, &image);
     CAPTURE(bit);
     if (problem.empty()) {
       CHECK(image.pixels.size() == 9 * 7 * 3);
@@ -178,25 +180,25 @@ TEST_CASE("PNG: random damage never reads or writes out of bounds") {
     for (int change = 0; change < 3; ++change) noise[8 + random() % (noise.size() - 8)] = static_cast<char>(random());
     // Half of them with a header whose checksum is right, so that its fields are believed.
     if (round % 2 == 1) noise = claiming(noise, static_cast<std::uint32_t>(random() % 40), 1 + random() % 40u);
-    problem_of(directory, noise);
+    png_problem(directory, noise);
     labels_problem(directory, noise);
   }
 }
 
 TEST_CASE("PNG: a header that claims more than the file holds is refused without the memory that it claims") {
   TemporaryDirectory const directory;
-  CHECK(has(problem_of(directory, claiming(small_file(), 8000, 8000)), "cannot hold the 8000x8000 pixels"));
-  CHECK(has(problem_of(directory, claiming(small_file(), 100000, 100000)), "the limit is 67108864"));
-  CHECK(has(problem_of(directory, claiming(small_file(), 0x7fffffff, 0x7fffffff)), "PNG file"));
-  CHECK(has(problem_of(directory, claiming(small_file(), 0xffffffff, 1)), "PNG file"));
-  CHECK(has(problem_of(directory, claiming(small_file(), 0, 7)), "PNG file"));
+  CHECK(has(png_problem(directory, claiming(small_file(), 8000, 8000)), "cannot hold the 8000x8000 pixels"));
+  CHECK(has(png_problem(directory, claiming(small_file(), 100000, 100000)), "the limit is 67108864"));
+  CHECK(has(png_problem(directory, claiming(small_file(), 0x7fffffff, 0x7fffffff)), "PNG file"));
+  CHECK(has(png_problem(directory, claiming(small_file(), 0xffffffff, 1)), "PNG file"));
+  CHECK(has(png_problem(directory, claiming(small_file(), 0, 7)), "PNG file"));
 }
 
 TEST_CASE("PNG: files of another kind are named for what they are") {
   TemporaryDirectory const directory;
-  CHECK(has(problem_of(directory, ""), "is truncated: it holds 0 bytes"));
-  CHECK(has(problem_of(directory, encode_jpeg(8, 8, random_values(192, 256), {})), "is a JPEG file"));
-  CHECK(has(problem_of(directory, "P6 8 8 255 and pixels"), "is no PNG file"));
+  CHECK(has(png_problem(directory, ""), "is truncated: it holds 0 bytes"));
+  CHECK(has(png_problem(directory, encode_jpeg(8, 8, random_values(192, 256), {})), "is a JPEG file"));
+  CHECK(has(png_problem(directory, "P6 8 8 255 and pixels"), "is no PNG file"));
   CHECK(has(message_of<mp::Error>([&] { mp::read_png(directory / "absent.png"); }), "cannot be opened"));
   CHECK(has(message_of<mp::Error>([&] { mp::read_png(directory / "."); }), "is not a regular file"));
   auto const write = [&](mp::Image const& image) {

@@ -10,11 +10,13 @@
 #include <mixprec/data/segmentation_list.hpp>
 #include <mixprec/data/segmentation_loader.hpp>
 
+#include "../../has.hpp"
 #include "../../io/temporary_directory.hpp"
 #include "../../skip.hpp"
 #include "encode.hpp"
 
 namespace mp = mixprec;
+using mp::test::has;
 
 namespace {
 
