@@ -166,7 +166,7 @@ TEST_CASE("under NoGrad nothing is kept, nothing is recorded for backward, and t
     // The result alone is alive: one block of it.
     CHECK(model.session().arena().live() == before + arena_rounded(6 * size_of(DType::float16)));
     std::string const message = message_of([&] { model.session().backward(mean(y)); });
-    CHECK_MESSAGE(message == "mixprec: backward: the loss depends on no parameter. Check frozen modules and no_grad.",
+    CHECK_MESSAGE(message == "mixprec: backward: the loss depends on no parameter. Check frozen modules and NoGrad.",
                   message);
   }
   CHECK(model.session().arena().live() == before);
@@ -183,9 +183,9 @@ TEST_CASE(
     Values const once = model.gradient("fc.weight");
     std::string const message = message_of([&] { forward_backward(model, input); });
     CHECK_MESSAGE(
-        message.find(": a second gradient in one step, but the model's gradients cannot add up. Call "
-                     "begin_step() before each step, or build the model with .accumulate_gradients = true.") !=
-            std::string::npos,
+        message.find(": a second gradient in one step, but the model's gradients cannot add up. End the step first "
+                     "(Trainer::step or zero_grad; without a Trainer model.session().begin_step()), or build the "
+                     "model with .accumulate_gradients = true.") != std::string::npos,
         message);
     CHECK(model.gradient("fc.weight") == once);
     model.session().begin_step();

@@ -71,19 +71,19 @@ void check_rows(int classes) {
   }
 }
 
-/// The peak of the third step of `Net` with `loss` on a host batch is the plan's within one per cent. Beyond the plan
-/// there are the step's own blocks: the scaler's and the step's state and the last loss, and for each trained segment
-/// the optimizer's runs; each is one granule of the arena. Between two steps nothing else is left.
+/// The peak of later steps of `Net`, each of `passes` passes with `loss` on a host batch, is the plan's within one per
+/// cent. Beyond the plan there are the step's own blocks: the scaler's and the step's state and the last loss, and for
+/// each trained segment the optimizer's runs; each is one granule of the arena. Between two steps nothing else is left.
 template <class Net, class Policy, class B, class LossFunction, class... Input>
-void check_peak_of(std::size_t planned_bytes, LossFunction const& loss, Input const&... input) {
-  Model<Net, Policy, B> model{1};
+void check_peak_of_passes(int passes, std::size_t planned_bytes, LossFunction const& loss, Input const&... input) {
+  Model<Net, Policy, B> model{ModelOptions{.seed = 1, .accumulate_gradients = passes > 1}};
   Sgd opt{model, {.momentum = 0.9}};
   Scaler<StaticScale<128>> const scaler;
-  Step step{model, opt, scaler, Constant{.lr = 0.01}, loss, {.graph = false}};
-  for (int index = 0; index < 2; ++index) step(input...);
+  Step step{model, opt, scaler, Constant{.lr = 0.01}, loss, {.accumulate = passes, .graph = false}};
+  for (int pass = 0; pass < 2 * passes; ++pass) step(input...);
   model.session().arena().reset_high_water();
   step.arena().reset_high_water();
-  step(input...);
+  for (int pass = 0; pass < passes; ++pass) step(input...);
   std::size_t trained = 0;
   for (auto const& segment : model.session().parameters().segments()) trained += segment.trained ? 1 : 0;
   std::size_t const own = (3 + trained) * arena_granularity;
@@ -93,10 +93,20 @@ void check_peak_of(std::size_t planned_bytes, LossFunction const& loss, Input co
                 "measured " << measured << " bytes, planned " << planned);
   CHECK(model.session().arena().high_water() == model.session().arena().live());
 }
+template <class Net, class Policy, class B, class LossFunction, class... Input>
+void check_peak_of(std::size_t planned_bytes, LossFunction const& loss, Input const&... input) {
+  check_peak_of_passes<Net, Policy, B>(1, planned_bytes, loss, input...);
+}
 template <class Net, class Policy, class B, Shape Input>
 void check_peak(int classes) {
   Batch<input_of_t<Policy>, Input.rank> const batch(Input, classes);
   check_peak_of<Net, Policy, B>(plan<Net, Policy, Input>.peak_bytes(), Loss{}, batch.host_image(), batch.host_label());
+}
+template <class Net, class Policy, class B, Shape Input>
+void check_peak_of_two_passes(int classes) {
+  Batch<input_of_t<Policy>, Input.rank> const batch(Input, classes);
+  constexpr auto const& expected = plan<Net, Policy, Input, PlanOptions{.accumulate_gradients = true}>;
+  check_peak_of_passes<Net, Policy, B>(2, expected.peak_bytes(), Loss{}, batch.host_image(), batch.host_label());
 }
 
 }  // namespace mixprec::test
@@ -109,4 +119,8 @@ void check_peak(int classes) {
 #define MIXPREC_PLAN_PEAK_TEST(Net, input, classes)                                                   \
   TEST_CASE(#Net ": a training step's peak is the plan's within one per cent") {                      \
     for_some_policies([&]<class Policy>() { check_peak<Net, Policy, TestBackend, input>(classes); }); \
+  }
+#define MIXPREC_PLAN_TWO_PASSES_TEST(Net, input, classes)                                                           \
+  TEST_CASE(#Net ": the peak of a step of two passes is the plan's within one per cent") {                          \
+    for_some_policies([&]<class Policy>() { check_peak_of_two_passes<Net, Policy, TestBackend, input>(classes); }); \
   }

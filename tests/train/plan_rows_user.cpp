@@ -6,4 +6,5 @@ MIXPREC_TEST_BACKEND(mixprec::Cpu)
 
 namespace mixprec::test {
 MIXPREC_PLAN_ROWS_TEST(UserNet, user_input, 4)
+MIXPREC_PLAN_ROWS_TEST(ReadTwice, read_twice_input, 64)
 }  // namespace mixprec::test

@@ -8,4 +8,5 @@ MIXPREC_TEST_BACKEND(mixprec::Cuda)
 
 namespace mixprec::test {
 MIXPREC_PLAN_ROWS_TEST(UserNet, user_input, 4)
+MIXPREC_PLAN_ROWS_TEST(ReadTwice, read_twice_input, 64)
 }  // namespace mixprec::test

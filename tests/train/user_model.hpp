@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The user's struct of the plan tests: a float region, a module used twice, a branch.
+// The users' structs of the plan tests: a float region, a module used twice, a branch; weights read in two dtypes.
 #pragma once
 
 #include "plan_cases.hpp"
@@ -24,5 +24,19 @@ struct UserNet {
   }
 };
 inline constexpr Shape user_input{6, 3, 8, 8};
+
+// Under policies whose masters are half, a float copy stands beside them.
+struct ReadTwice {
+  nn::Linear<64, 64> fc;
+  MIXPREC_MODULE(fc)
+
+  constexpr auto operator()(auto const& x) const {
+    auto const low = fc(x);
+    return low + fc(force_fp32(x));
+  }
+};
+inline constexpr Shape read_twice_input{6, 64};
+static_assert(plan<ReadTwice, ApexO3, read_twice_input>.memory.working_copies ==
+              detail::rounded_bytes(4 * (64 * 64 + 64)));
 
 }  // namespace mixprec::test

@@ -89,8 +89,7 @@ class ParameterStore {
       entry.uses = use.count;
       if (use.count == 0) continue;
       entry.working = use.working(entry.master);
-      DType const gradient = accumulates || use.count > 1 ? accumulator_of(entry.working) : entry.working;
-      entry.segment = segment_for(entry, gradient);
+      entry.segment = segment_for(entry, use.sums(accumulates) ? accumulator_of(entry.working) : entry.working);
       ParameterSegment<B>& segment = segments_[static_cast<std::size_t>(entry.segment)];
       entry.offset = segment.size;
       segment.size += (entry.size() + 15) / 16 * 16;
@@ -175,8 +174,9 @@ class ParameterStore {
     ParameterEntry const& entry = entries_[id_of(id)];
     if (accumulates_ || writes_[id_of(id)] < entry.uses) return;
     throw Error(entry.name +
-                ": a second gradient in one step, but the model's gradients cannot add up. Call begin_step() before "
-                "each step, or build the model with .accumulate_gradients = true.");
+                ": a second gradient in one step, but the model's gradients cannot add up. End the step first "
+                "(Trainer::step or zero_grad; without a Trainer model.session().begin_step()), or build the model with "
+                ".accumulate_gradients = true.");
   }
   void count_write(int id) { writes_[id_of(id)] = accumulates_ ? 1 : writes_[id_of(id)] + 1; }
 

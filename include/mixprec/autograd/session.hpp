@@ -275,7 +275,7 @@ class Session {
   void backward(Value<B, T, 0, dynamic_channels, Policy> const& loss, float const* loss_scale = nullptr,
                 double factor = 1.0) {
     if (!loss.requires_grad())
-      throw Error("backward: the loss depends on no parameter. Check frozen modules and no_grad.");
+      throw Error("backward: the loss depends on no parameter. Check frozen modules and NoGrad.");
     if (loss.slot().tape != tape_) {
       throw Error(
           "backward: the loss is older than the last backward or begin_step, which emptied the tape. Run the forward "

@@ -22,14 +22,27 @@ struct ParameterUse {
   DType dtype = DType::float32;  // the narrowest
   int count = 0;
   DType widest = DType::float32;
+  std::int64_t elements = 0;  // where it is read in several dtypes
+  bool written = false;       // its gradient, by the backward pass so far
 
-  constexpr void add(DType read) {
-    if (count++ == 0) dtype = widest = read;
+  constexpr void add(DType read, auto const& shape) {
+    if (count++ == 0) {
+      dtype = widest = read;
+      return;
+    }
+    if (read == dtype && read == widest) return;
     if (size_of(read) < size_of(dtype)) dtype = read;
     if (size_of(read) > size_of(widest)) widest = read;
+    elements = shape.size();
+  }
+  /// The dtype of a read whose operand has `bytes`.
+  constexpr DType read_in(std::int64_t bytes) const {
+    return bytes == elements * static_cast<std::int64_t>(size_of(widest)) ? widest : dtype;
   }
   /// The dtype of the copy beside the masters; theirs where there is none.
   constexpr DType working(DType master) const { return dtype != master ? dtype : widest; }
+  /// Whether its gradient is a sum, which is stored in the accumulator's dtype, and not in that of the copy.
+  constexpr bool sums(bool accumulates) const { return accumulates || count > 1; }
 };
 
 /// What the first op that does not fit says.
@@ -174,7 +187,7 @@ class Session<Meta> {
   constexpr Tensor<Meta, T, Rank> const& parameter(Parameter<Rank> const& parameter) {
     if (parameter.id >= 0 && !state_.replaying) {
       uses_.resize(parameter.id + 1);
-      uses_[parameter.id].add(dtype_of_v<T>);
+      uses_[parameter.id].add(dtype_of_v<T>, parameter.shape);
     }
     return traced_parameter<T, Rank>;
   }
@@ -236,16 +249,20 @@ class Session<Meta> {
   }
   /// Memory for the gradient of one operand. Returns what is temporary in it: all where it is added to another.
   constexpr std::int64_t begin_gradient(GradientSlot slot, std::int64_t bytes) {
-    if (slot.kind == GradientSlot::Kind::parameter) return is_direct(uses_[slot.index]) ? 0 : acquire(bytes);
+    if (slot.kind == GradientSlot::Kind::parameter) return write(uses_[slot.index], bytes) ? 0 : acquire(bytes);
     if (!slot.needed()) return 0;
     std::int64_t& gradient = gradients_[slot.index];
     return gradient != 0 ? acquire(bytes) : (gradient = acquire(bytes), 0);
   }
 
  private:
-  /// True where a parameter's gradient is written where it belongs.
-  constexpr bool is_direct(ParameterUse const& use) const {
-    return use.count == 1 && (!accumulates_ || use.dtype == accumulator_of(use.dtype));
+  /// True where a parameter's gradient is written where it belongs: the first, where it has the dtype of them all. With
+  /// accumulation the peak is that of the later passes, which write none there.
+  constexpr bool write(ParameterUse& use, std::int64_t bytes) const {
+    if (use.count == 1 && !accumulates_) return true;
+    if (use.written || accumulates_) return false;
+    use.written = true;
+    return use.read_in(bytes) == accumulator_of(use.dtype);
   }
 
   Sequence<PlanRow> rows_;

@@ -110,10 +110,12 @@ constexpr void add_parameters(PlanMemory& memory, Net const& net, Sequence<Param
   std::int64_t elements[4][4][4][2]{};
   PlanParameter const* parameter = net.parameters;
   for (ParameterUse const& use : uses) {
-    DType const gradient = options.accumulate_gradients || use.count > 1 ? accumulator_of(use.dtype) : use.dtype;
+    DType const master = Policy::parameter(parameter->kind);
+    DType const working = use.working(master);
+    DType const gradient = use.sums(options.accumulate_gradients) ? accumulator_of(working) : working;
     if (use.count > 0)
-      elements[static_cast<int>(Policy::parameter(parameter->kind))][static_cast<int>(use.dtype)]
-              [static_cast<int>(gradient)][parameter->frozen ? 0 : 1] += (parameter->size + 15) / 16 * 16;
+      elements[static_cast<int>(master)][static_cast<int>(working)][static_cast<int>(gradient)]
+              [parameter->frozen ? 0 : 1] += (parameter->size + 15) / 16 * 16;
     ++parameter;
   }
   constexpr DType dtypes[]{DType::float64, DType::float32, DType::float16, DType::bfloat16};
