@@ -1,23 +1,28 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Fashion-MNIST in fp32 and in mixed precision over fixed seeds: test accuracy, and how far the loss curves lie apart.
-#   accuracy.py --program build/quickstart/examples/quickstart --data DIR --backend cpu --epochs 5
+#   accuracy.py --program build/quickstart/examples/quickstart --data DIR --backend cpu
 #   accuracy.py --program build/quickstart/examples/quickstart --data DIR --backend cuda --mixed fp16,fp16/512,bf16
+# where ./dev quickstart has built the program.
 # Criteria, fixed before the first run: fp32 and mixed reach 92 % mean accuracy; |mean mixed - mean fp32| is at most
 # max(0.3 points, 2 pooled SD sqrt(2/3)); the mean |difference of loss| in each 5 % of training is at most twice the
 # mean |difference| between two fp32 seeds there. The exit code is 1 where one of them fails.
 
 import argparse
 import concurrent.futures
+import datetime
 import itertools
 import json
 import math
 import os
+import platform
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+from compare import commit_of_checkout
 
 HERE = Path(__file__).resolve().parent
 SEEDS = (0, 1, 2)
@@ -39,6 +44,17 @@ def train(options, mode, seed, threads):
         subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, env=environment)
         (run,) = json.loads(out.read_text())["runs"]
     return run
+
+
+def device_name(backend):
+    """What the driver or the kernel calls the device."""
+    if backend == "cuda":
+        command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def by_parts(losses):
@@ -72,12 +88,12 @@ def compare(fp32, mixed):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description="Test accuracy on Fashion-MNIST in fp32 and in mixed precision over seeds.")
     parser.add_argument("--program", required=True)
     parser.add_argument("--data", required=True)
     parser.add_argument("--backend", choices=["cpu", "cuda"], required=True)
     parser.add_argument("--mixed", help="comma-separated: bf16, fp16, fp16/512")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--threads", type=int, default=0, help="OpenMP threads a run; 0: the default")
@@ -88,8 +104,9 @@ def main():
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         runs = dict(zip(jobs, pool.map(lambda job: train(options, *job, options.threads), jobs)))
     fp32 = [runs["fp32", seed] for seed in SEEDS]
-    report = {"backend": options.backend, "epochs": options.epochs, "batch": options.batch, "seeds": SEEDS,
-              "device": fp32[0].get("device"), "modes": {}}
+    report = {"backend": options.backend, "device": device_name(options.backend), "commit": commit_of_checkout(),
+              "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"), "epochs": options.epochs,
+              "batch": options.batch, "seeds": SEEDS, "modes": {}}
     for mode in mixed:
         report["modes"][mode] = row = compare(fp32, [runs[mode, seed] for seed in SEEDS])
         print(f"{options.backend} {mode}: fp32 {row['fp32_mean']:.4f}, mixed {row['mixed_mean']:.4f}, difference "

@@ -55,9 +55,8 @@ if(MIXPREC_HAS_CUDA)
 endif()
 set(CMAKE_CXX_EXTENSIONS OFF)
 
-# Makes the program `name` of one source file, linked with mixprec, and with what the source includes beyond it. A
-# source that includes <mixprec/cuda.hpp> is compiled by nvcc where CUDA is on; it guards the include with
-# MIXPREC_HAS_CUDA(). Where a package is missing the program is left out, with a line that says why.
+# Makes the program `name` of one source file, linked with mixprec, and with what the source includes beyond it. Where
+# something is missing, a package or CUDA for a .cu file, the program is left out, with a line that says why.
 function(mixprec_add_program name source)
   get_filename_component(source ${source} ABSOLUTE)
   if(source MATCHES "\\.cu$" AND NOT MIXPREC_HAS_CUDA)
@@ -103,8 +102,7 @@ function(mixprec_add_program name source)
   endif()
 
   add_executable(${name} ${source})
-  if(includes MATCHES "mixprec/cuda\\.hpp" AND MIXPREC_HAS_CUDA)
-    set_source_files_properties(${source} PROPERTIES LANGUAGE CUDA)
+  if(source MATCHES "\\.cu$")
     list(APPEND libraries mixprec::cuda)
   endif()
   if(MIXPREC_HAS_DATA)

@@ -60,7 +60,7 @@ struct Fp64 : PolicyBase<double> {
 /// PyTorch's CUDA autocast, result dtypes exactly as there. Source: aten/src/ATen/autocast_mode.h (2.11).
 template <class Low = float16>
 struct PyTorchAmp : PolicyBase<Low> {
-  static constexpr char const* name = "pytorch-amp";
+  static constexpr char const* name = std::is_same_v<Low, bfloat16> ? "pytorch-amp-bf16" : "pytorch-amp";
 };
 
 /// Ours: PyTorch's classes, except that an Fp32Op that declares `stores_operand` computes in float and stores its
@@ -101,7 +101,7 @@ struct ApexO3 : PolicyBase<float16> {
 /// MMCV's auto_fp16: as PyTorch's autocast, but ops of the promote class run low unless a region forces float.
 template <class Low = float16>
 struct Mmcv : PolicyBase<Low> {
-  static constexpr char const* name = "mmcv";
+  static constexpr char const* name = std::is_same_v<Low, bfloat16> ? "mmcv-bf16" : "mmcv";
   static constexpr bool promotes_low = true;
 };
 
