@@ -207,7 +207,15 @@ def merged(before, result):
     kept = [row for row in before["rows"] if identity(row) not in measured]
     have = {identity(row) for row in kept}
     rows = kept + [row for row in result["rows"] if identity(row) not in have]
-    return result | {"device": before["device"], "rows": rows, "ratios": before["ratios"] | result["ratios"]}
+    ratios_of_turns = {pair: ratio for pair, ratio in before["ratios"].items() if took_turns(pair, rows)} | result["ratios"]
+    return result | {"device": before["device"], "rows": rows, "ratios": ratios_of_turns}
+
+
+def took_turns(pair, rows):
+    """Whether the two rows that a ratio names are of one run still."""
+    programs, _, case = pair.rpartition(", ")
+    dates = [row["date"] for row in rows if label(row) == case and row["program"] in programs.split(" / ")]
+    return len(dates) == 2 and dates[0] == dates[1]
 
 
 def write(options, rows):

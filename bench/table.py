@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 # Writes the tables of a Markdown file from results/*.json, so that no number in it was typed: whatever stands between
-# <!-- bench:NAME --> and <!-- /bench --> is replaced by the table of results/NAME.json.
+# <!-- bench:NAME --> and <!-- /bench --> is replaced by the table of results/NAME.json (or of several: NAME,NAME).
 #   table.py README.md            (--check changes nothing and fails where a table is out of date)
 
 import argparse
@@ -11,17 +11,32 @@ import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
-MARKED = re.compile(r"(<!-- bench:([\w.-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+MARKED = re.compile(r"(<!-- bench:([\w.,-]+) -->\n).*?(<!-- /bench -->)", re.DOTALL)
+
+
+def counts_reserved(report):
+    """Whether a program's memory is what it reserved: PyTorch leaves the graphs' pool out of its allocated bytes."""
+    return report["mode"].startswith("reduce-overhead")
 
 
 def memory(report):
     """Peak bytes of a program."""
-    # PyTorch leaves the graphs' pool out of its allocated bytes.
-    return report.get("reserved_bytes" if report["mode"].startswith("reduce-overhead") else "allocated_bytes")
+    return report.get("reserved_bytes" if counts_reserved(report) else "allocated_bytes")
 
 
 def mebibytes(report):
-    return f"{memory(report) / 2**20:.0f}" if memory(report) else ""
+    if not memory(report):
+        return ""
+    return f"{memory(report) / 2**20:.0f}" + (" reserved" if counts_reserved(report) else "")
+
+
+def plan_line(rows):
+    """How far the compiler's plans are from what ran."""
+    reports = [row["report"] for row in rows if row["report"].get("plan_bytes")]
+    if not reports:
+        return []
+    apart = max(abs(report["step_bytes"] - report["plan_bytes"]) for report in reports)
+    return [f"The compiler's plan and the step's peak differ by at most {apart:,} bytes in every row of ours.", ""]
 
 
 def origin(result, rows):
@@ -51,7 +66,7 @@ def steps_table(result, rows):
             span = f"{row['ms_min']:.2f}-{row['ms_max']:.2f}"
             lines.append(f"| {name} | {row['ms']:.2f} | {span} | {ratio} | {mebibytes(row['report'])} |")
         lines.append("")
-    return lines
+    return lines + plan_line(rows)
 
 
 HEADS = {"fcn": "FCN", "pspnet": "PSPNet", "deeplabv3": "DeepLabV3", "deeplabv3plus": "DeepLabV3+"}
@@ -101,6 +116,7 @@ def networks_table(result, rows):
             number = 1e3 * row["report"]["batch"] / row["ms"] if inference else row["ms"]
             bytes_used = memory(row["report"])
             text = f"{number:.1f}" + (f" / {bytes_used / 2**30:.2f}" if bytes_used else "")
+            text += "" if row.get("counts", True) else " (does not count)"
             if not inference and row["ms_max"] - row["ms_min"] > 0.1 * row["ms"]:
                 text += f" ({row['ms_min']:.1f}-{row['ms_max']:.1f})"
             cells.append(text)
@@ -112,8 +128,11 @@ def networks_table(result, rows):
 
         cells.append(", ".join(ratio(row) for name, row in zip(named, found) if name in others))
         lines.append(f"| {' | '.join(cells)} |")
-    ranges = "" if inference else "In brackets: the range of rounds that differ by more than 10 per cent. "
-    return lines + ["", ranges + "-: not measured, or far from the reference time and not counted.", ""]
+    notes = [] if inference else ["In brackets: the range of rounds that differ by more than 10 per cent."]
+    if not all(row.get("counts", True) for row in rows):
+        notes.append("A row of PyTorch's does not count where it is more than 15 per cent from an earlier run of its own "
+                     "(`expected_ms` in the result).")
+    return lines + ["", " ".join([*notes, "-: not measured."]), ""] + plan_line(rows)
 
 
 MODES = {"amp-fp16/dynamic": "fp16, dynamic scale", "amp-fp16/512": "fp16, scale 512", "amp-bf16": "bf16"}
@@ -141,13 +160,58 @@ def miou_table(result):
     return "\n".join(lines)
 
 
-def markdown(result):
+ACCURACY_MODES = {"bf16": "bf16", "fp16": "fp16, dynamic scale", "fp16/512": "fp16, scale 512"}
+
+
+def accuracy_table(results):
+    """One row a device: mean test accuracy over the seeds in fp32, then under each mode, and how far from fp32 it may be."""
+    lines = [f"| | fp32 | {' | '.join(ACCURACY_MODES.values())} |", "|---" + "|---:" * (1 + len(ACCURACY_MODES)) + "|"]
+    for result in results:
+        found = [result["modes"].get(mode) for mode in ACCURACY_MODES]
+        cells = [result["device"], f"{next(row for row in found if row)['fp32_mean']:.4f}"]
+        for row in found:
+            verdict = "" if row is None or row["holds"] else ", fails"
+            cells.append(f"{row['mixed_mean']:.4f} ({100 * row['difference']:+.2f} of "
+                         f"{100 * row['allowed_difference']:.2f}{verdict})" if row else "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    runs = " and ".join(sorted({f"{result['epochs']} epochs at batch {result['batch']}" for result in results}))
+    seeds = ", ".join(str(seed) for seed in results[0]["seeds"])
+    return "\n".join([*lines, "", f"Seeds {seeds}; {runs}; in brackets the difference to fp32 in points, and what is allowed: the "
+                      "larger of 0.3 and 2 pooled SD sqrt(2/3); recorded in commit "
+                      f"{', '.join(sorted({result['commit'][:12] for result in results}))}.", ""])
+
+
+def op_table(result):
+    """One row a program of a single op: time, memory, error."""
+    lines = ["| | ms | GiB | largest error of the gradient |", "|---|---:|---:|---:|"]
+    for row in result["rows"]:
+        name = f"**{row['program']}**" if row["program"] == "mixprec" else f"{row['program']} {row['mode']}"
+        lines.append(f"| {name} | {row['ms']:.2f} | {row['allocated_bytes'] / 2**30:.2f} | {row['gradient_error']:.1e} |")
+    return "\n".join([*lines, "", f"{result['device']}; commit {result['commit'][:12]}, {result['date'][:10]}.", ""])
+
+
+def counters_line(result):
+    """What a program did in each step."""
+    return (f"Per step, counted by CUPTI over {result['steps']} steps with batches on the device: {result['kernels']:.0f} kernels "
+            f"in {result['launch_calls']:.0f} graph launch, {result['cast_kernels']:.0f} of them a cast (the images), "
+            f"{result['allocations']:.0f} allocations, {result['waits']} host waits.\n")
+
+
+def markdown(*results):
+    result = results[0]
+    if "modes" in result:
+        return accuracy_table(results)
     if "summary" in result:
         return miou_table(result)
-    rows = [row for row in result["rows"] if "ms" in row and row.get("counts", True)]
-    of_networks = result.get("suite", "").startswith("segmentation")
-    lines = networks_table(result, rows) if of_networks else steps_table(result, rows)
-    return "\n".join([*lines, origin(result, rows)])
+    if "launch_calls" in result:
+        return counters_line(result)
+    if "gradient_error" in result["rows"][0]:
+        return op_table(result)
+    rows = [row for row in result["rows"] if "ms" in row]
+    if result.get("suite", "").startswith("segmentation"):
+        return "\n".join([*networks_table(result, rows), origin(result, rows)])
+    rows = [row for row in rows if row.get("counts", True)]
+    return "\n".join([*steps_table(result, rows), origin(result, rows)])
 
 
 def main():
@@ -158,7 +222,8 @@ def main():
     options = parser.parse_args()
 
     def fill(match):
-        return match[1] + markdown(json.loads((options.results / f"{match[2]}.json").read_text())) + match[3]
+        results = [json.loads((options.results / f"{name}.json").read_text()) for name in match[2].split(",")]
+        return match[1] + markdown(*results) + match[3]
 
     before = options.file.read_text()
     after = MARKED.sub(fill, before)

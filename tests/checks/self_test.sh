@@ -58,6 +58,14 @@ expect fail "a README that names a file which is not there" bash "$checks/readme
 printf 'no code\n' >"$trial/README.md"
 expect fail "a README without code of a file" bash "$checks/readme.sh" "$trial"
 
+if command -v python3 >/dev/null; then
+  cp -r "$tree/bench" "$trial/bench"
+  printf '<!-- bench:%s -->\n<!-- /bench -->\n' "$(basename "$(ls "$trial"/bench/results/*.json | head -n 1)" .json)" >"$trial/README.md"
+  expect fail "a README whose table is out of date" bash "$checks/tables.sh" "$trial"
+  python3 "$trial/bench/table.py" "$trial/README.md"
+  expect pass "a README whose table is the results'" bash "$checks/tables.sh" "$trial"
+fi
+
 run=$tree/tests/compile_fail/run.sh
 source=$trial/case.cpp
 compiler=${2:-g++}
