@@ -77,7 +77,8 @@ run=("${tiny[@]}" --policy fp32 --epochs 8 --evaluate-every 3 --checkpoint-every
 "$program" "${run[@]}" --output whole >/dev/null || fail "a run fails"
 kills=0
 checkpoint=killed/fp32.checkpoint.safetensors
-for _ in 1 2 3; do
+# At once, so that a fast machine has one killed too, and later.
+for pause in 0 "0.0$((RANDOM % 10))" "0.$((RANDOM % 10))$((RANDOM % 10))"; do
   rm -f seen
   [ ! -f "$checkpoint" ] || ln "$checkpoint" seen
   "$program" "${run[@]}" --resume --output killed >/dev/null 2>&1 &
@@ -87,7 +88,7 @@ for _ in 1 2 3; do
     if [ -f "$checkpoint" ] && ! [ "$checkpoint" -ef seen ]; then break; fi
     sleep 0.01
   done
-  sleep "0.$((RANDOM % 10))$((RANDOM % 10))"
+  sleep "$pause"
   if kill -9 $child 2>/dev/null; then kills=$((kills + 1)); fi
   wait $child 2>/dev/null || true
 done
