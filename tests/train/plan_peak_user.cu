@@ -9,5 +9,5 @@ MIXPREC_TEST_BACKEND(mixprec::Cuda)
 namespace mixprec::test {
 MIXPREC_PLAN_PEAK_TEST(UserNet, user_input, 4)
 MIXPREC_PLAN_PEAK_TEST(ReadTwice, read_twice_input, 64)
-MIXPREC_PLAN_TWO_PASSES_TEST(UserNet, user_input, 4)
+MIXPREC_PLAN_TWO_PASSES_TEST(OneLayer, read_twice_input, 64)
 }  // namespace mixprec::test

@@ -39,4 +39,7 @@ inline constexpr Shape read_twice_input{6, 64};
 static_assert(plan<ReadTwice, ApexO3, read_twice_input>.memory.working_copies ==
               detail::rounded_bytes(4 * (64 * 64 + 64)));
 
+// Its weight's gradient is the largest thing that backward makes: where it is added to another, it is at the peak.
+using OneLayer = nn::Sequential<nn::Linear<64, 64>>;
+
 }  // namespace mixprec::test
