@@ -214,7 +214,7 @@ def merged(before, result):
 def took_turns(pair, rows):
     """Whether the two rows that a ratio names are of one run still."""
     programs, _, case = pair.rpartition(", ")
-    dates = [row["date"] for row in rows if label(row) == case and row["program"] in programs.split(" / ")]
+    dates = [row.get("date") for row in rows if label(row) == case and row["program"] in programs.split(" / ")]
     return len(dates) == 2 and dates[0] == dates[1]
 
 
