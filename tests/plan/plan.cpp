@@ -57,7 +57,10 @@ static_assert(wide_adamw.memory.gradients == rounded(4 * wide_elements));
 static_assert(wide_adamw.memory.optimizer_state == 3 * rounded(4 * wide_elements));
 constexpr auto const& wide_half = plan<Wide, ApexO3, Shape{2, 30}>;
 static_assert(wide_half.memory.parameters == rounded(2 * wide_elements) && wide_half.memory.working_copies == 0);
-constexpr auto const& wide_capped = plan<Wide, Fp32, Shape{2, 30}, PlanOptions{.workspace_cap = MiB(7)}>;
+struct Capped : Fp32 {
+  static constexpr std::size_t workspace_cap = MiB(7);
+};
+constexpr auto const& wide_capped = plan<Wide, Capped, Shape{2, 30}>;
 static_assert(wide_capped.memory.workspace_cap == static_cast<std::int64_t>(MiB(7)));
 static_assert(wide_capped.peak_bytes() == plan<Wide, Fp32, Shape{2, 30}>.peak_bytes());
 

@@ -36,6 +36,10 @@ class Session {
   ~Session() { clear_tape(); }
 
   Stream& stream() { return stream_; }
+  /// Bytes that a convolution may take beside its tensors, on backends that give it any.
+  void set_workspace_cap(std::size_t bytes) {
+    if constexpr (requires { stream_.set_workspace_cap(bytes); }) stream_.set_workspace_cap(bytes);
+  }
   Arena<B>& arena() { return arena_; }
   /// Values, gradients and kept tensors come from `arena` from now on; null: from the session's own.
   void use_arena(Arena<B>* arena) { values_ = arena != nullptr ? arena : &arena_; }

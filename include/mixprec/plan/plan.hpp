@@ -17,7 +17,6 @@ struct PlanOptions {
   int optimizer_states = 1;           // tensors of the parameters' size: SGD with momentum 1, AdamW 2
   bool accumulate_gradients = false;  // parameter gradients in float
   bool ema = false;
-  std::size_t workspace_cap = GiB(1);  // what vendor libraries may take on CUDA; counted on its own line
 };
 
 /// Bytes of a training step, rounded as the arena rounds.
@@ -30,7 +29,7 @@ struct PlanMemory {
   std::int64_t inputs = 0;           // the batch
   std::int64_t kept = 0;             // activations alive when backward begins, the batch not counted
   std::int64_t transient = 0;        // what the step needs beyond all of the above at its peak
-  std::int64_t workspace_cap = 0;    // not part of the peak
+  std::int64_t workspace_cap = 0;    // the policy's; not part of the peak
 };
 
 /// The loss that a plan assumes unless told otherwise: cross-entropy of (N,V) logits. A loss that reads tensors of the
@@ -219,7 +218,7 @@ constexpr void trace_step(Trace& trace, PlanMemory& memory, Shape<Rank> shape, P
   for (int at = 0; at < model.buffer_count; ++at)
     memory.buffers +=
         rounded_bytes(model.buffers[at] * static_cast<std::int64_t>(size_of(accumulator_of(Policy::low))));
-  memory.workspace_cap = static_cast<std::int64_t>(options.workspace_cap);
+  memory.workspace_cap = static_cast<std::int64_t>(Policy::workspace_cap);
   add_parameters<Policy>(memory, model, trace.uses(), options);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <concepts>  // std::convertible_to
+#include <cstddef>
 #include <cstdint>
 #include <type_traits>
 
@@ -32,7 +33,8 @@ enum class RecomputeLevel : std::uint8_t { nothing, norms, expansions };
 /// | `class_of<Op>` | the op's class, its own unless changed (Apex O2 and O3 cast the model as a whole: all follow) |
 /// | `casts_input`, `casts_output` | the model casts its input to `low`, its output to float32 |
 /// | `parameter(kind)` | dtype in which parameters are stored and updated |
-/// | `recomputes` | what is not kept for backward but computed again (RecomputeNorms, RecomputeExpansions) |
+/// | `workspace_cap` | bytes that a convolution on CUDA may take beside its tensors; plans show it on a line of its own
+/// | | `recomputes` | what is not kept for backward but computed again (RecomputeNorms, RecomputeExpansions) |
 template <class Low>
 struct PolicyBase {
   static constexpr DType low = dtype_of_v<Low>;
@@ -42,6 +44,7 @@ struct PolicyBase {
   static constexpr bool casts_input = false;
   static constexpr bool casts_output = false;
   static constexpr RecomputeLevel recomputes = RecomputeLevel::nothing;
+  static constexpr std::size_t workspace_cap = std::size_t{1} << 30;
   static constexpr DType parameter(ParameterKind) { return low == DType::float64 ? DType::float64 : DType::float32; }
   template <class Op>
   static constexpr OpClass class_of = Op::precision::op_class;

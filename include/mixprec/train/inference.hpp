@@ -85,6 +85,7 @@ class Inference {
   template <class M>
   explicit Inference(M& model, InferenceOptions options = {}, std::vector<std::vector<double>> parameters = {})
       : options_(options), net_(model.net()), session_(model.options().seed) {
+    session_.set_workspace_cap(Policy::workspace_cap);
     session_.set_training(false);
     session_.set_grad_enabled(false);
     session_.set_paths(model.session().paths());

@@ -32,6 +32,7 @@ class Model {
   using backend = B;
 
   explicit Model(ModelOptions options = {}) : options_(options), session_(options.seed) {
+    session_.set_workspace_cap(Policy::workspace_cap);
     Sink sink{{}, *this};
     nn::number(net_, sink);
     session_.set_paths(std::move(sink.paths));
