@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions on CUDA: our kernels for depthwise 3x3 ones; else whichever was fastest here of cuDNN's engines and our
-// kernels for few channels, and plain kernels where there is neither.
+// Convolutions on CUDA: our kernels for depthwise 3x3 ones; else whichever was fastest here of cuDNN's engines, our
+// kernels for few channels and matrix products, and plain kernels where there is none.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,7 @@
 #if MIXPREC_HAS_CUDA()
 #include <mixprec/backend/cuda/depthwise.cuh>
 #include <mixprec/backend/cuda/direct.cuh>
-#include <mixprec/backend/cuda/narrow_conv.cuh>
+#include <mixprec/backend/cuda/own_convs.cuh>
 
 namespace mixprec::inline MIXPREC_ABI::cuda {
 

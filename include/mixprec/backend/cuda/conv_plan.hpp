@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolutions as cuDNN graphs: building them, timing the engines that cuDNN proposes beside our own kernels, keeping
-// the fastest.
+// the fastest, workspace considered.
 #pragma once
 
 #include <algorithm>  // std::sort, std::find, std::clamp
@@ -13,6 +13,7 @@
 #include <utility>  // std::move
 #include <vector>
 
+#include <mixprec/backend/cuda/cublaslt.hpp>  // its version is part of the cache's keys
 #include <mixprec/backend/cuda/cudnn.hpp>
 #include <mixprec/backend/cuda/memory.hpp>
 #include <mixprec/backend/cuda/plan_cache.hpp>
@@ -46,10 +47,12 @@ struct ConvPlanInfo {
 namespace detail {
 
 /// A kernel of this library that can take cuDNN's place. `number` is below all of cuDNN's and stands in the plan cache;
-/// `run` takes x, w and y, of which the operation's result is written.
+/// `run` takes x, w and y, of which the operation's result is written. `workspace`: what it takes of the library
+/// workspace.
 struct OwnConv {
   std::int64_t number;
   char const* name;
+  std::size_t workspace;
   void (*run)(Stream&, ConvGeometry const&, void* x, void* w, void* y);
 };
 
@@ -57,7 +60,7 @@ struct OwnConv {
 using OwnConvs = std::vector<OwnConv> (*)(Stream const&, ConvOp, ConvGeometry const&);
 
 /// Part of the cache's keys: raised where own kernels appear or get faster, so that everything is timed again.
-inline constexpr int own_convs_revision = 1;
+inline constexpr int own_convs_revision = 2;
 
 /// Plans of one Stream (Stream::attached), by operation, geometry, dtype and settings.
 class ConvPlans {
@@ -95,6 +98,11 @@ class ConvPlans {
   // How many proposals of cuDNN's heuristics are timed: they rank well, A best, and building one costs far more time
   // than running it. The fallback's are for what neither of the others can do.
   static constexpr int most_candidates(cudnnBackendHeurMode_t mode) { return mode == CUDNN_HEUR_MODE_A ? 8 : 4; }
+
+  /// What a candidate is chosen by: a GiB of workspace has to save a tenth of the time.
+  static double cost(double microseconds, std::size_t workspace) {
+    return microseconds * (1 + 0.1 * static_cast<double>(workspace) / static_cast<double>(std::size_t{1} << 30));
+  }
 
   struct Graph {
     std::vector<CudnnDescriptor> parts;
@@ -140,8 +148,9 @@ class ConvPlans {
   bool tf32(DType dtype) const { return dtype == DType::float32 && stream_.allow_tf32(); }
   std::string disk_key(ConvOp op, ConvGeometry const& g, DType dtype) const {
     return "cudnn " + std::to_string(cudnnGetVersion()) + "|" + stream_.device_name() + "|" +
-           std::to_string(stream_.multiprocessors()) + "|" + text(op, g, dtype) + (tf32(dtype) ? " tf32" : "") +
-           " workspace " + std::to_string(stream_.workspace_cap()) + " own " + std::to_string(own_convs_revision);
+           std::to_string(stream_.multiprocessors()) + "|cublaslt " + std::to_string(cublasLtGetVersion()) + "|" +
+           text(op, g, dtype) + (tf32(dtype) ? " tf32" : "") + " workspace " + std::to_string(stream_.workspace_cap()) +
+           " own " + std::to_string(own_convs_revision);
   }
   static std::vector<std::int64_t> uids(ConvOp op) {
     std::vector<std::int64_t> result{uid_x, uid_w, uid_y};
@@ -308,7 +317,7 @@ class ConvPlans {
   static void take(OwnConv const& kernel, double time, Entry& entry) {
     entry.info.found = true;
     entry.info.microseconds = time;
-    entry.info.workspace = 0;
+    entry.info.workspace = kernel.workspace;
     entry.info.own = kernel.name;
     entry.info.choice = {kernel.number, {}};
     entry.plan = CudnnPlan();
@@ -337,19 +346,24 @@ class ConvPlans {
       buffers.clear();
     }
     DeviceBuffer workspace;
+    bool cudnn_serves = false;
     std::vector<EngineChoice> seen;
     double best = std::numeric_limits<double>::infinity();
     for (OwnConv const& kernel : own) {
       if (!timed) break;
       double const time = microseconds(
           [&] {
-            kernel.run(stream_, g, pointers[0], pointers[1], pointers[2]);
+            try {
+              kernel.run(stream_, g, pointers[0], pointers[1], pointers[2]);
+            } catch (Error const&) {  // such as no memory for its workspace
+              return false;
+            }
             return true;
           },
           best);
       ++entry.info.candidates;
-      if (!(time < best)) continue;
-      best = time;
+      if (!(cost(time, kernel.workspace) < best)) continue;
+      best = cost(time, kernel.workspace);
       take(kernel, time, entry);
     }
     if (!cudnn) {
@@ -357,10 +371,10 @@ class ConvPlans {
       return entry.info.found;
     }
     for (cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
-      if (mode == CUDNN_HEUR_MODE_FALLBACK && entry.info.found) break;
+      if (mode == CUDNN_HEUR_MODE_FALLBACK && cudnn_serves) break;
       int timed_here = 0;
       for (CudnnDescriptor& config : propose(entry.graph.graph, mode)) {
-        if (entry.info.found && !timed) return true;
+        if (cudnn_serves && !timed) return true;
         if (timed_here >= most_candidates(mode)) break;
         if (!allowed(config, dtype)) {
           ++entry.info.excluded;
@@ -379,9 +393,11 @@ class ConvPlans {
               best);
           ++entry.info.candidates;
           ++timed_here;
-          if (!(time < best)) continue;
-          best = time;
+          cudnn_serves |= time < std::numeric_limits<double>::infinity();
+          if (!(cost(time, plan.workspace) < best)) continue;
+          best = cost(time, plan.workspace);
         }
+        cudnn_serves = true;
         entry.info.found = true;
         entry.info.microseconds = time;
         entry.info.workspace = plan.workspace;
@@ -391,7 +407,7 @@ class ConvPlans {
         entry.run_own = nullptr;
       }
     }
-    if (!entry.info.found && !own.empty()) take(own.front(), 0, entry);
+    if (!entry.info.found && !timed && !own.empty()) take(own.front(), 0, entry);
     return entry.info.found;
   }
 
@@ -431,6 +447,7 @@ class ConvPlans {
     if (rough > 2 * best + 50) return rough;  // 50: what the host may add to one launch
 
     int const repeats = static_cast<int>(std::clamp(2000.0 / rough, 1.0, 10.0));
+    Stream::KeptByGraphs const kept = stream_.kept_by_graphs();
     CapturedGraph captured;
     check(cudaStreamBeginCapture(stream_.handle(), cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
     bool capturable = true;
@@ -438,6 +455,7 @@ class ConvPlans {
       capturable = run();
     }
     capturable &= cudaStreamEndCapture(stream_.handle(), &captured.graph) == cudaSuccess;
+    stream_.set_kept_by_graphs(kept);  // this one is gone before a buffer can be outgrown
     if (!capturable || cudaGraphInstantiate(&captured.executable, captured.graph, 0) != cudaSuccess) {
       cudaGetLastError();
       return never;

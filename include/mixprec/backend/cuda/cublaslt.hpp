@@ -31,7 +31,15 @@ inline void check(cublasStatus_t status, char const* call) {
 /// Workspace offered to cuBLASLt, 32 MiB: what NVIDIA recommends for Hopper.
 inline constexpr std::size_t matmul_workspace_cap = std::size_t{32} << 20;
 
+/// What becomes of the values that a product's result holds before.
+enum class Store : bool { overwrite, add };
+
 namespace detail {
+
+/// How much of it a Stream's cap leaves.
+inline std::size_t matmul_workspace(Stream const& stream) {
+  return std::min(matmul_workspace_cap, stream.workspace_cap());
+}
 
 constexpr cudaDataType_t cuda_data_type(DType dtype) {
   switch (dtype) {
@@ -47,13 +55,15 @@ inline std::uint32_t alignment_of(void const* pointer) {
   return static_cast<std::uint32_t>(address & (~address + 1));
 }
 
-/// y(m,n) = op(a)(m,k) * op(b)(k,n) + bias(n), all row-major; bias has y's dtype or is nullptr.
+/// y(m,n) = op(a)(m,k) * op(b)(k,n) + bias(n), added to y where `sum` says so; all row-major; bias has y's dtype or is
+/// nullptr.
 struct MatrixProduct {
   bool trans_a, trans_b;
   std::int64_t m, n, k;
   DType operand, result;
   void const *a, *b, *bias;
   void* y;
+  Store sum = Store::overwrite;
 };
 
 /// Handle and algorithm cache of one Stream (Stream::attached).
@@ -88,10 +98,9 @@ class CublasLt {
 
     Choice const& choice = choose(product, tf32, operation.value, b.value, a.value, y.value);
     if (!choice.found) return false;
-    float const one = 1.0f, zero = 0.0f;
-    std::string call;
+    float const one = 1.0f, kept = product.sum == Store::add ? 1.0f : 0.0f;
     cublasStatus_t const status = cublasLtMatmul(
-        handle_, operation.value, &one, product.b, b.value, product.a, a.value, &zero, product.y, y.value, product.y,
+        handle_, operation.value, &one, product.b, b.value, product.a, a.value, &kept, product.y, y.value, product.y,
         y.value, &choice.algorithm, stream_.workspace(choice.workspace), choice.workspace, stream_.handle());
     if (status != CUBLAS_STATUS_SUCCESS) check(status, ("cublasLtMatmul of " + text(product)).c_str());
     return true;
@@ -134,13 +143,14 @@ class CublasLt {
   static std::string text(MatrixProduct const& p) {
     return "y(" + std::to_string(p.m) + "," + std::to_string(p.n) + ") " + name_of(p.result) +
            ", k = " + std::to_string(p.k) + " " + name_of(p.operand) + (p.trans_a ? ", a transposed" : "") +
-           (p.trans_b ? ", b transposed" : "") + (p.bias != nullptr ? ", bias" : "");
+           (p.trans_b ? ", b transposed" : "") + (p.bias != nullptr ? ", bias" : "") +
+           (p.sum == Store::add ? ", added" : "");
   }
 
   // The heuristic's first answer. Sums split over blocks may be merged in float only, never in the result's dtype.
   Choice const& choose(MatrixProduct const& p, bool tf32, cublasLtMatmulDesc_t operation, cublasLtMatrixLayout_t b,
                        cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t y) {
-    std::size_t const cap = std::min(matmul_workspace_cap, stream_.workspace_cap());
+    std::size_t const cap = matmul_workspace(stream_);
     std::uint32_t const align_a = alignment_of(p.a), align_b = alignment_of(p.b), align_y = alignment_of(p.y);
     std::uint32_t const align_bias = p.bias == nullptr ? 0 : alignment_of(p.bias);
     Key const key{p.m,

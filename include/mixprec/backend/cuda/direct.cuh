@@ -41,7 +41,7 @@ void widen(Stream& stream, std::int64_t n, From const* x, To* y) {
 
 template <class T, class Y>
 __global__ void matmul_kernel(bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T const* a,
-                              T const* b, Y* y) {
+                              T const* b, Y* y, bool add) {
   std::int64_t const i = std::int64_t{blockIdx.x} * blockDim.x + threadIdx.x;
   if (i >= m * n) return;
   std::int64_t const row = i / n, column = i % n;
@@ -51,14 +51,14 @@ __global__ void matmul_kernel(bool trans_a, bool trans_b, std::int64_t m, std::i
   for (std::int64_t at = 0; at < k; ++at) {
     sum += convert<float>(a[start_a + at * step_a]) * convert<float>(b[start_b + at * step_b]);
   }
-  y[i] = convert<Y>(sum);
+  y[i] = convert<Y>(add ? convert<float>(y[i]) + sum : sum);
 }
 
 template <class T, class Y>
 void direct_matmul(Stream& stream, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k,
-                   T const* a, T const* b, Y* y) {
+                   T const* a, T const* b, Y* y, bool add = false) {
   FlatGrid const grid = flat_grid(stream, "matmul", m * n);
-  launch(stream, "matmul", grid.blocks, grid.threads, matmul_kernel<T, Y>, trans_a, trans_b, m, n, k, a, b, y);
+  launch(stream, "matmul", grid.blocks, grid.threads, matmul_kernel<T, Y>, trans_a, trans_b, m, n, k, a, b, y, add);
 }
 
 // One thread an element of y.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which of our own tensor core kernels can serve a convolution. The tuner times them beside cuDNN's engines.
+// Which of our tensor core kernels for few channels can serve a convolution.
 #pragma once
 
 #include <algorithm>  // std::max
@@ -13,32 +13,12 @@
 #include <mixprec/backend/cuda/narrow_forward.cuh>
 #include <mixprec/backend/cuda/narrow_stem.cuh>
 #include <mixprec/backend/cuda/narrow_wgrad.cuh>
+#include <mixprec/backend/cuda/own_conv.hpp>
 #include <mixprec/backend/cuda/stream.hpp>
 #include <mixprec/backend/geometry.hpp>
 #include <mixprec/dtype/dtype.hpp>
 
 namespace mixprec::inline MIXPREC_ABI::cuda::detail {
-
-// The numbers are in users' plan caches: a new kernel takes a new one.
-enum class OwnConvNumber : std::int64_t {
-  narrow_forward = -1001,
-  narrow_dgrad = -1002,
-  narrow_wgrad = -1003,
-  stem_forward = -1004,
-  stem_wgrad = -1005
-};
-
-/// An OwnConv that runs Kernel(stream, g, operand, operand, result); `Op` says which of x, w and y is which.
-template <class T, ConvOp Op, auto Kernel>
-OwnConv own_conv(OwnConvNumber number, char const* name) {
-  return {
-      static_cast<std::int64_t>(number), name, [](Stream& stream, ConvGeometry const& g, void* x, void* w, void* y) {
-        T *const typed_x = static_cast<T*>(x), *const typed_w = static_cast<T*>(w), *const typed_y = static_cast<T*>(y);
-        if constexpr (Op == ConvOp::forward) Kernel(stream, g, typed_x, typed_w, typed_y);
-        if constexpr (Op == ConvOp::backward_input) Kernel(stream, g, typed_y, typed_w, typed_x);
-        if constexpr (Op == ConvOp::backward_weight) Kernel(stream, g, typed_x, typed_y, typed_w);
-      }};
-}
 
 inline std::size_t most_shared_bytes(Stream const& stream) {
   int bytes = 0;
@@ -83,25 +63,22 @@ void add_stem(Stream const& stream, ConvOp op, ConvGeometry const& g, std::vecto
   }
 }
 
-/// Our kernels for a convolution, none where there is none.
+/// Adds those that can serve a convolution.
 template <class T>
-std::vector<OwnConv> own_convs(Stream const& stream, ConvOp op, ConvGeometry const& g) {
-  std::vector<OwnConv> result;
-  if constexpr (std::is_same_v<T, float16> || std::is_same_v<T, bfloat16>) {
-    // Rows are counted in an int.
-    bool const counts = g.n * std::max(g.h, g.p) <= INT32_MAX && std::max(g.w, g.q) * 64 <= INT32_MAX;
-    if (g.groups != 1 || g.dilation != 1 || !counts) return result;
-    add_narrow<T, 16>(stream, op, g, result);
-    add_narrow<T, 32>(stream, op, g, result);
-    add_narrow<T, 64>(stream, op, g, result);
-    add_stem<T, 16, 0, 1>(stream, op, g, result);
-    add_stem<T, 16, 1, 3>(stream, op, g, result);
-    add_stem<T, 32, 0, 1>(stream, op, g, result);
-    add_stem<T, 32, 1, 3>(stream, op, g, result);
-    add_stem<T, 64, 0, 1>(stream, op, g, result);
-    add_stem<T, 64, 1, 3>(stream, op, g, result);
-  }
-  return result;
+void add_narrow_convs(Stream const& stream, ConvOp op, ConvGeometry const& g, std::vector<OwnConv>& result) {
+  static_assert(std::is_same_v<T, float16> || std::is_same_v<T, bfloat16>);
+  // Rows are counted in an int.
+  bool const counts = g.n * std::max(g.h, g.p) <= INT32_MAX && std::max(g.w, g.q) * 64 <= INT32_MAX;
+  if (g.groups != 1 || g.dilation != 1 || !counts) return;
+  add_narrow<T, 16>(stream, op, g, result);
+  add_narrow<T, 32>(stream, op, g, result);
+  add_narrow<T, 64>(stream, op, g, result);
+  add_stem<T, 16, 0, 1>(stream, op, g, result);
+  add_stem<T, 16, 1, 3>(stream, op, g, result);
+  add_stem<T, 32, 0, 1>(stream, op, g, result);
+  add_stem<T, 32, 1, 3>(stream, op, g, result);
+  add_stem<T, 64, 0, 1>(stream, op, g, result);
+  add_stem<T, 64, 1, 3>(stream, op, g, result);
 }
 
 }  // namespace mixprec::inline MIXPREC_ABI::cuda::detail

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Remembers on disk which cuDNN engine won a tuning, so that the next process does not tune again. Knows no cuDNN.
+// Remembers on disk which engine of cuDNN's or kernel of ours won a tuning, so that the next process does not tune
+// again. Knows no cuDNN.
 #pragma once
 
 #include <cstdint>

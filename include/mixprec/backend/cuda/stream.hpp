@@ -25,7 +25,8 @@ inline int device_count() noexcept {
   return 0;
 }
 
-/// Most bytes that a convolution plan may use as workspace unless set_workspace_cap says otherwise.
+/// Most bytes that a convolution may use as workspace unless set_workspace_cap says otherwise; models pass their
+/// policy's.
 inline constexpr std::size_t default_workspace_cap = std::size_t{1} << 30;
 
 /// Work on a Stream runs in order, asynchronously to the host, on the device that was current when it was made; that
@@ -80,7 +81,8 @@ class Stream {
   /// Sync: waits where the buffer has to grow. Errors: Error where it would have to grow during a capture.
   void* scratch(std::size_t bytes) { return grown(scratch_, bytes, "scratch memory"); }
 
-  /// As scratch, a second buffer for vendor libraries. Errors: also where `bytes` is over workspace_cap().
+  /// As scratch, a second buffer for vendor libraries and for large operands that are made for them; a call that asks
+  /// for no more than one before it gets the same memory. Errors: also where `bytes` is over workspace_cap().
   void* workspace(std::size_t bytes) {
     if (bytes > workspace_cap_) {
       throw Error("cuda: a workspace of " + std::to_string(bytes) + " bytes is over the cap of " +
@@ -90,6 +92,17 @@ class Stream {
   }
   std::size_t workspace_cap() const { return workspace_cap_; }
   void set_workspace_cap(std::size_t bytes) { workspace_cap_ = bytes; }
+  /// Which of the two buffers captured graphs hold on to, so that they are set aside instead of freed when they are
+  /// outgrown. Whoever destroys a graph at once may put back what was.
+  struct KeptByGraphs {
+    bool scratch, workspace;
+  };
+  KeptByGraphs kept_by_graphs() const { return {scratch_.in_graph, workspace_.in_graph}; }
+  void set_kept_by_graphs(KeptByGraphs kept) {
+    scratch_.in_graph = kept.scratch;
+    workspace_.in_graph = kept.workspace;
+  }
+
   /// The most bytes that one call has ever asked for.
   std::size_t workspace_used() const { return workspace_.most; }
   std::size_t scratch_used() const { return scratch_.most; }
