@@ -125,6 +125,35 @@ TEST_CASE("an optimizer that has run without EMA keeps one as soon as it is aske
     CHECK(average[0][index] == doctest::Approx((before[0][index] + after[0][index]) / 2).epsilon(1e-5));
 }
 
+TEST_CASE("groups of a model multiply learning rate and decay of their parameters, and of no others") {
+  for_each_policy([]<class Policy>() {
+    using M = Model<OneHead, Policy, TestBackend>;
+    M model{3}, whole{3};
+    // Without momentum a step is lr * (gradient + decay * value), and both models have the same gradient at first.
+    Sgd opt{model,
+            {.weight_decay = 0.1},
+            {{.pattern = "trunk.*", .lr_multiplier = 0}, {.pattern = "kind:bias", .decay_multiplier = 0}}};
+    Sgd whole_opt{whole, {.weight_decay = 0.1}};
+    for (M* of : {&model, &whole}) of->assign("left.bias", Values(3, 4.0));
+    // A static scale that half holds; float and bfloat16 need none.
+    Scaler<Static> const scaler({.scale = Policy::low == DType::float16 ? 64.0 : 1.0});
+    Step step{model, opt, scaler, Constant{.lr = 0.125}, HeadLoss{}};
+    Step whole_step{whole, whole_opt, scaler, Constant{.lr = 0.125}, HeadLoss{}};
+    take_head_step(step), take_head_step(whole_step);
+    CHECK(step.result().taken);
+    CHECK(parameters_of(model, "left.weight") == parameters_of(whole, "left.weight"));
+    Values const moved = model.values("left.bias"), decayed = whole.values("left.bias");
+    double const rounding = 4.0 * traits_of(Policy::parameter(ParameterKind::bias)).eps;
+    for (std::size_t index = 0; index < moved.size(); ++index)
+      CHECK(std::abs(moved[index] - decayed[index] - 0.125 * 0.1 * 4.0) < 2 * rounding);
+    // The first call rounded the initial values to the masters' dtype.
+    auto const trunk = parameters_of(model, "trunk"), whole_trunk = parameters_of(whole, "trunk");
+    take_head_step(step), take_head_step(whole_step);
+    CHECK(parameters_of(model, "trunk") == trunk);
+    CHECK(parameters_of(whole, "trunk") != whole_trunk);
+  });
+}
+
 TEST_CASE("a group that holds no parameter is refused with its pattern") {
   Model<OneHead, Fp32, TestBackend> model{3};
   auto const make = [&](std::string const& pattern) { Sgd opt{model, {}, {{.pattern = pattern}}}; };

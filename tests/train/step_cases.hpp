@@ -258,6 +258,77 @@ TEST_CASE("training mode, extents and dtypes each get graphs and buffers of thei
   CHECK(losses == losses_of(false));
 }
 
+TEST_CASE("one capture serves a hundred steps on new data, and other batch extents get a graph of their own") {
+  using M = Model<Dropping, Amp<float16>, TestBackend>;
+  auto const values = features(112);
+  auto const labels = kinds(112);
+  Scaler<Static> const scaler({.scale = 64});
+  auto const losses_of = [&](bool graph) {
+    M model{3};
+    Sgd opt{model, {.momentum = 0.9}};
+    Step step{model, opt, scaler, Constant{.lr = 0.1}, Loss{}, {.graph = graph}};
+    Values losses;
+    auto const take = [&](int steps, std::int64_t rows) {
+      for (int index = 0; index < steps; ++index) {
+        step(HostTensor{values.data() + 6 * index, Shape{rows, 6}}, HostTensor{labels.data() + index, Shape{rows}});
+        losses.push_back(step.loss());
+      }
+    };
+    bool const captures = graph && TestBackend::captures;
+    take(100, 12);
+    CHECK(step.captures() == (captures ? 1 : 0));
+    take(3, 7);
+    CHECK(step.captures() == (captures ? 2 : 0));
+    take(3, 12), take(3, 7);
+    CHECK(step.captures() == (captures ? 2 : 0));
+    CHECK(step.graph_note() == "");
+    return losses;
+  };
+  CHECK(losses_of(true) == losses_of(false));
+}
+
+/// A loss that waits for the device, which no CUDA graph can hold.
+struct WaitingLoss {
+  auto operator()(auto& net, auto const& x, auto const& label) const {
+    TestBackend::wait(net.stream());
+    return cross_entropy(net(x), label);
+  }
+};
+
+TEST_CASE("a step that cannot be captured says why, and runs eagerly to the same results") {
+  auto const values = features(12);
+  auto const labels = kinds(12);
+  auto const losses_of = [&](auto const& loss) {
+    Model<Perceptron, Fp32, TestBackend> model{3};
+    Sgd opt{model, {.momentum = 0.9}};
+    Scaler<NoScaler> const scaler;
+    Step step{model, opt, scaler, Constant{.lr = 0.1}, loss};
+    Values losses;
+    for (int index = 0; index < 5; ++index) {
+      step(HostTensor{values.data(), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}});
+      losses.push_back(step.loss());
+    }
+    return std::pair{losses, step.graph_note()};
+  };
+  auto const [losses, note] = losses_of(WaitingLoss{});
+  CHECK(losses == losses_of(Loss{}).first);
+  if (!TestBackend::captures) return;
+  CHECK_MESSAGE(note.starts_with("the step runs eagerly, because it could not be captured: "), note);
+  CHECK_MESSAGE(note.find("cudaStreamSynchronize") != std::string::npos, note);
+}
+
+struct SmallWorkspace : Fp32 {
+  static constexpr std::size_t workspace_cap = MiB(7);
+};
+TEST_CASE("the stream of a model and of its inference takes the policy's workspace cap") {
+  Model<Perceptron, SmallWorkspace, TestBackend> model{3};
+  auto inference = model.eval();
+  auto const check = []<class Stream>(Stream& stream) {
+    if constexpr (requires { stream.workspace_cap(); }) CHECK(stream.workspace_cap() == MiB(7));
+  };
+  check(model.stream()), check(inference.stream());
+}
+
 /// Loss, and a throw where the flag says so, in the middle of a forward pass.
 struct ThrowingLoss {
   bool const* throws;
