@@ -37,8 +37,8 @@ static_assert(in_float<ops::Softmax, ops::LogSoftmax, CrossEntropy, ops::MseLoss
 static_assert(as_input<ops::Mean, ops::Relu, ops::Add, ops::Mul, ops::MaxPool2d, ops::AvgPool2d, ops::GlobalAvgPool2d,
                        ops::Flatten, ops::Unflatten, ops::Permute<4>, ops::Dropout, ops::BatchNorm<false, false>>);
 
-// No op makes use of stores_operand yet, so Amp's dtypes are PyTorchAmp's. An op that does moves to a list of its own,
-// and the sentences at Amp and in docs/policies.md change.
+// Ops that do not declare stores_operand, as ops::Resize does: Amp's dtypes are PyTorchAmp's. An op that comes to
+// declare it leaves this list, and the sentences at Amp and in docs/policies.md change.
 template <class... Op>
 constexpr bool same_under_amp = ([] {
   for (DType const dtype : widest)
