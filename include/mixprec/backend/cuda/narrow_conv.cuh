@@ -66,7 +66,6 @@ void add_stem(Stream const& stream, ConvOp op, ConvGeometry const& g, std::vecto
 /// Adds those that can serve a convolution.
 template <class T>
 void add_narrow_convs(Stream const& stream, ConvOp op, ConvGeometry const& g, std::vector<OwnConv>& result) {
-  static_assert(std::is_same_v<T, float16> || std::is_same_v<T, bfloat16>);
   // Rows are counted in an int.
   bool const counts = g.n * std::max(g.h, g.p) <= INT32_MAX && std::max(g.w, g.q) * 64 <= INT32_MAX;
   if (g.groups != 1 || g.dilation != 1 || !counts) return;
