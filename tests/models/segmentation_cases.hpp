@@ -4,12 +4,9 @@
 
 #include <mixprec/models/deeplabv3plus.hpp>
 
-#include "models/segmentation_run.hpp"
+#include "segmentation_run.hpp"
 
 namespace mixprec::test {
-
-inline constexpr models::ResNetOptions small_backbone{.width = 8, .deep_stem = true, .output_stride = 8};
-using SmallBackbone = models::ResNetBackbone<18, small_backbone>;
 
 template <class Net, class Policy, class B>
 void check_segmentation() {

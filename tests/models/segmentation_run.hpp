@@ -12,6 +12,8 @@
 
 namespace mixprec::test {
 
+inline constexpr models::ResNetOptions small_backbone{.width = 8, .deep_stem = true, .output_stride = 8};
+using SmallBackbone = models::ResNetBackbone<18, small_backbone>;
 inline constexpr Shape segmentation_input{2, 3, 64, 48};
 inline constexpr Shape segmentation_labels{segmentation_input[0], segmentation_input[2], segmentation_input[3]};
 inline constexpr int segmentation_classes = 5;
