@@ -185,7 +185,8 @@ struct AvgPool2d : detail::PoolingWindow<Kernel, Stride, Padding> {
 /// (N,C,H,W) -> (N,C,Height,Width). torch.nn.AdaptiveAvgPool2d.
 template <int Height, int Width = Height>
 struct AdaptiveAvgPool2d : Stateless {
-  static_assert(Height > 0 && Width > 0, "mixprec: AdaptiveAvgPool2d: the grid has at least one row and one column.");
+  static_assert(Height > 0 && Width > 0,
+                "mixprec: AdaptiveAvgPool2d: the grid has less than one row or column. Give at least 1 of each.");
   constexpr auto operator()(any_value auto const& x) const {
     return apply(ops::AdaptiveAvgPool2d{{}, Height, Width}, own_place(*this), x);
   }

@@ -38,7 +38,8 @@ struct Argmax : OpBase {
 /// torch.argmax(x, 1), as int32.
 template <any_value X>
 constexpr auto argmax(X const& x) {
-  static_assert(X::rank == 2 || X::rank == 4, "mixprec: argmax: needs scores of shape (N,V) or (N,V,H,W).");
+  static_assert(X::rank == 2 || X::rank == 4,
+                "mixprec: argmax: needs scores of shape (N,V) or (N,V,H,W). Reshape the operand.");
   return apply(ops::Argmax{}, x.place(), x);
 }
 

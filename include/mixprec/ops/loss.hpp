@@ -134,7 +134,10 @@ constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::i
 template <any_value X>
 constexpr auto cross_entropy(X const& logits, Tensor<typename X::backend, std::int32_t, 3> const& labels,
                              CrossEntropyOptions<typename X::backend> const& options = {}) {
-  static_assert(X::rank == 4, "mixprec: cross_entropy: labels of shape (N,H,W) need logits of shape (N,V,H,W).");
+  static_assert(
+      X::rank == 4,
+      "mixprec: cross_entropy: labels of shape (N,H,W) need logits of shape (N,V,H,W). For logits of shape (N,V), "
+      "give labels of shape (N).");
   using Op = ops::CrossEntropy<Tensor<typename X::backend, std::int32_t, 3>, Tensor<typename X::backend, float, 1>>;
   return apply(Op{{}, labels, options.weight, options.ignore_index}, logits.place(), logits);
 }

@@ -84,7 +84,8 @@ struct Pyramid {
   /// Grid `I` of pool()'s result: (N,C,bins,1) -> (N,C,G,G). torch.nn.AdaptiveAvgPool2d(G) of what was pooled.
   template <int I>
   static constexpr auto level(any_value auto const& pooled) {
-    static_assert(I >= 0 && I < static_cast<int>(sizeof...(Grid)), "mixprec: Pyramid: it has no grid of this number.");
+    static_assert(I >= 0 && I < static_cast<int>(sizeof...(Grid)),
+                  "mixprec: Pyramid: level: it has no grid of this number. Count its grids from 0.");
     constexpr PyramidGeometry geometry{0, 0, 0, 0, static_cast<int>(sizeof...(Grid)), {Grid...}};
     return apply(ops::PyramidLevel{{}, geometry.first_bin(I), geometry.grid[I]}, pooled.place(), pooled);
   }
