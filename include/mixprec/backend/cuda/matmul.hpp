@@ -15,25 +15,41 @@
 
 namespace mixprec::inline MIXPREC_ABI::cuda {
 
-/// y(m,n) = op(a)(m,k) * op(b)(k,n), row-major; a is stored (k,m) where trans_a, b is stored (n,k) where trans_b.
-/// Store::add adds it to what y holds, before the one rounding. Precision: operands T, accumulator float, one rounding
-/// to Y, which is T or float. A float T keeps all its bits unless Stream::set_allow_tf32. Errors: Error naming the call
-/// and the sizes.
-template <floating_dtype T, floating_dtype Y>
-void matmul(Stream& stream, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T const* a,
-            T const* b, Y* y, Store sum = Store::overwrite) {
-  static_assert(!std::is_same_v<T, double>, "mixprec: cuda::matmul takes float, float16 or bfloat16");
-  static_assert(std::is_same_v<Y, T> || std::is_same_v<Y, float>,
-                "mixprec: cuda::matmul writes its operands' type or float");
+namespace detail {
+
+template <class T, class Y>
+void run_matmul(Stream& stream, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T const* a,
+                T const* b, Y* y, Store sum) {
   if (m == 0 || n == 0 || (k == 0 && sum == Store::add)) return;
   if (k == 0) {
     check(cudaMemsetAsync(y, 0, static_cast<std::size_t>(m * n) * sizeof(Y), stream.handle()), "cudaMemsetAsync");
     return;
   }
-  detail::MatrixProduct const product{trans_a, trans_b, m, n, k, dtype_of_v<T>, dtype_of_v<Y>, a, b, nullptr, y, sum};
-  if (!stream.attached<detail::CublasLt>().run(product)) {
-    detail::direct_matmul(stream, trans_a, trans_b, m, n, k, a, b, y, sum == Store::add);
+  MatrixProduct const product{trans_a, trans_b, m, n, k, dtype_of_v<T>, dtype_of_v<Y>, a, b, nullptr, y, sum};
+  if (!stream.attached<CublasLt>().run(product)) {
+    direct_matmul(stream, trans_a, trans_b, m, n, k, a, b, y, sum == Store::add);
   }
+}
+
+}  // namespace detail
+
+/// y(m,n) = op(a)(m,k) * op(b)(k,n), row-major; a is stored (k,m) where trans_a, b is stored (n,k) where trans_b.
+/// Precision: operands T, accumulator float, one rounding to Y, which is T or float. A float T keeps all its bits
+/// unless Stream::set_allow_tf32. Errors: Error naming the call and the sizes.
+template <floating_dtype T, floating_dtype Y>
+void matmul(Stream& stream, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k, T const* a,
+            T const* b, Y* y) {
+  static_assert(!std::is_same_v<T, double>, "mixprec: cuda::matmul takes float, float16 or bfloat16");
+  static_assert(std::is_same_v<Y, T> || std::is_same_v<Y, float>,
+                "mixprec: cuda::matmul writes its operands' type or float");
+  detail::run_matmul(stream, trans_a, trans_b, m, n, k, a, b, y, Store::overwrite);
+}
+
+/// The same in float, and added to what y holds where `sum` says so. There is no such product with narrower types:
+/// cuBLASLt may round it before it adds.
+inline void matmul(Stream& stream, bool trans_a, bool trans_b, std::int64_t m, std::int64_t n, std::int64_t k,
+                   float const* a, float const* b, float* y, Store sum) {
+  detail::run_matmul(stream, trans_a, trans_b, m, n, k, a, b, y, sum);
 }
 
 /// As matmul, plus bias(n) in every row, before the one rounding.
