@@ -126,7 +126,7 @@ TEST_CASE("an optimizer that has run without EMA keeps one as soon as it is aske
 }
 
 TEST_CASE("groups of a model multiply learning rate and decay of their parameters, and of no others") {
-  for_each_policy([]<class Policy>() {
+  for_each_policy([&]<class Policy>() {
     using M = Model<OneHead, Policy, TestBackend>;
     M model{3}, whole{3};
     // Without momentum a step is lr * (gradient + decay * value), and both models have the same gradient at first.
