@@ -135,7 +135,7 @@ def networks_table(result, rows):
     if not all(row.get("counts", True) for row in rows):
         notes.append("A row of PyTorch's does not count where it is more than 15 per cent from an earlier run of its own "
                      "(`expected_ms` in the result).")
-    return lines + ["", " ".join([*notes, "-: not measured."]), ""] + plan_line(rows)
+    return lines + ["", " ".join([*notes, "-: not measured, or not in one run."]), ""] + plan_line(rows)
 
 
 MODES = {"amp-fp16/dynamic": "fp16, dynamic scale", "amp-fp16/512": "fp16, scale 512", "amp-bf16": "bf16"}
