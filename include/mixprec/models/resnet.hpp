@@ -64,7 +64,7 @@ struct Bottleneck {
 /// Dilation of the blocks of a stage, the first one's apart.
 struct StageDilation {
   int first = 1, others = 1;
-  int grid[3]{};  // DeepLabV3's multi-grid: where not 0, block i's dilation, whatever stands above
+  int grid[3]{};  // multi-grid as in mmsegmentation: where not 0, block i's dilation, whatever stands above
 
   constexpr int of(int block) const {
     if (grid[0] != 0) return grid[block % 3];
