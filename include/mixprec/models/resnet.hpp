@@ -95,7 +95,7 @@ struct ResNetOptions {
   int width = 64;          // of the stem and of the first stage
   bool deep_stem = false;  // V1c: three 3x3 convolutions in place of the 7x7
   int output_stride = 32;  // 8, 16 or 32; the strides left out become dilation
-  int multi_grid[3]{};     // dilations of the last stage's blocks; 0: from output_stride
+  int multi_grid[3]{};     // dilations of the last stage's blocks; all 0: from output_stride
 };
 
 namespace detail {
@@ -148,6 +148,9 @@ struct ResNetBackbone {
                 "mixprec: ResNet: the depth is 18, 34, 50, 101 or 152. Choose one of these.");
   static_assert(Options.output_stride == 8 || Options.output_stride == 16 || Options.output_stride == 32,
                 "mixprec: ResNet: the output stride is 8, 16 or 32. Choose one of these.");
+  static_assert((Options.multi_grid[0] > 0) == (Options.multi_grid[1] > 0) &&
+                    (Options.multi_grid[0] > 0) == (Options.multi_grid[2] > 0),
+                "mixprec: ResNet: multi_grid has some dilations below 1. Give three of at least 1, or none.");
   static constexpr int width = Options.width, expansion = Depth < 50 ? 1 : 4;
   /// Channels of stage 0 to 3.
   static constexpr int channels(int stage) { return (width << stage) * expansion; }

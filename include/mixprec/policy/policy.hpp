@@ -33,8 +33,8 @@ enum class RecomputeLevel : std::uint8_t { nothing, norms, expansions };
 /// | `class_of<Op>` | the op's class, its own unless changed (Apex O2 and O3 cast the model as a whole: all follow) |
 /// | `casts_input`, `casts_output` | the model casts its input to `low`, its output to float32 |
 /// | `parameter(kind)` | dtype in which parameters are stored and updated |
-/// | `workspace_cap` | bytes that a convolution on CUDA may take beside its tensors; plans show it on a line of its own
-/// | | `recomputes` | what is not kept for backward but computed again (RecomputeNorms, RecomputeExpansions) |
+/// | `workspace_cap` | bytes that a convolution on CUDA may take beside its tensors; plans list it apart |
+/// | `recomputes` | what is not kept for backward but computed again (RecomputeNorms, RecomputeExpansions) |
 template <class Low>
 struct PolicyBase {
   static constexpr DType low = dtype_of_v<Low>;
@@ -110,7 +110,12 @@ struct Mmcv : PolicyBase<Low> {
 
 /// One line of an override: `Op`, and every op that derives from it, runs as `Class`. The last line that fits counts.
 template <class Op, class Class>
-struct Run {};
+struct Run {
+  static_assert(
+      requires { Class::op_class; },
+      "mixprec: Run: its second argument is no class of precision. Write the op first, then Fp16Op, Fp32Op, PromoteOp "
+      "or FollowOp.");
+};
 
 /// `Policy` with some ops in another class: `With<Amp<float16>, Run<ops::Softmax, Fp16Op>>`.
 template <class Policy, class... Runs>
