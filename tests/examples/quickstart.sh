@@ -58,7 +58,7 @@ fi
 echo "usage errors"
 refused 'bf16 has float.s range and needs no loss scale' --backend cpu --scale 512
 refused 'the CPU has no fast float16' --backend cpu --mixed fp16
-refused 'not in' --policy half
+refused 'policy: half not in \{fp32,mixed,both\}' --policy half
 mkdir empty
 status=0
 "$program" --quick --backend cpu --data empty >output 2>&1 || status=$?

@@ -65,9 +65,9 @@ inline float* column_memory(Stream& stream, std::size_t bytes) {
   return reinterpret_cast<float*>(static_cast<char*>(stream.workspace(reserved + bytes)) + reserved);
 }
 
-/// columns(rows*Q, taps, C) from x(N,H,W,C), zero where a tap lies outside. A block has one row of y and one tap; C is
-/// a multiple of W.
-template <int W>
+/// columns(rows*Q, taps, C) from x(N,H,W,C), zero where a tap lies outside. A block has one row of y and one tap, a
+/// thread `Width` channels, of which C is a multiple.
+template <int Width>
 __global__ void gather_columns_kernel(ConvGeometry g, std::int64_t first_row, std::int64_t first_tap, float const* x,
                                       float* columns) {
   Split const at = split(first_row + blockIdx.x, g.p), tap = split(first_tap + blockIdx.y, g.s);
@@ -75,13 +75,13 @@ __global__ void gather_columns_kernel(ConvGeometry g, std::int64_t first_row, st
   bool const inside = h >= 0 && h < g.h;
   float const* const source = x + (at.quotient * g.h + (inside ? h : 0)) * g.w * g.c;
   float* const target = columns + (blockIdx.x * g.q * gridDim.y + blockIdx.y) * g.c;
-  std::int64_t const vectors = g.c / W;
+  std::int64_t const vectors = g.c / Width;
   for (std::int64_t i = threadIdx.x; i < g.q * vectors; i += blockDim.x) {
     Split const pixel = split(i, vectors);
     std::int64_t const w = pixel.quotient * g.stride - g.padding + tap.remainder * g.dilation;
-    Vector<float, W> value{};
-    if (inside && w >= 0 && w < g.w) value = load<W>(source + w * g.c + pixel.remainder * W);
-    store<W>(target + pixel.quotient * gridDim.y * g.c + pixel.remainder * W, value);
+    Vector<float, Width> value{};
+    if (inside && w >= 0 && w < g.w) value = load<Width>(source + w * g.c + pixel.remainder * Width);
+    store<Width>(target + pixel.quotient * gridDim.y * g.c + pixel.remainder * Width, value);
   }
 }
 
