@@ -5,7 +5,6 @@
 #include <algorithm>  // std::max
 #include <cstddef>
 #include <cstdint>
-#include <type_traits>
 #include <vector>
 
 #include <mixprec/backend/cuda/check.hpp>
