@@ -64,15 +64,15 @@ constexpr auto const& wide_capped = plan<Wide, Capped, Shape{2, 30}>;
 static_assert(wide_capped.memory.workspace_cap == static_cast<std::int64_t>(MiB(7)));
 static_assert(wide_capped.peak_bytes() == plan<Wide, Fp32, Shape{2, 30}>.peak_bytes());
 
-// A batch norm that took the relu behind it keeps its input (here the batch), its result and two floats a channel; the
-// result is alive when backward begins.
+// A batch norm that took the relu behind it keeps its input (here the batch) and two floats a channel, and not its
+// result, whose sign follows from them.
 using Fused = nn::Sequential<nn::BatchNorm2d<8>, nn::ReLU, nn::GlobalAvgPool2d, nn::Linear<8, 4>>;
 constexpr auto const& fused = plan<Fused, Fp32, Shape{4, 8, 8, 8}>;
 constexpr std::int64_t activation = 4 * 8 * 8 * 8 * 4;
-static_assert(fused.row[0].kept_bytes == 2 * activation + 2 * 8 * 4 &&
+static_assert(fused.row[0].kept_bytes == activation + 2 * 8 * 4 &&
               fused.row[0].op == std::string_view("batch_norm+relu"));
-// Beside the result: mean, invstd, the pooled rows that linear keeps, logits, row sums, total, and the loss.
-static_assert(fused.memory.inputs == activation + block && fused.memory.kept == activation + 7 * block);
+// Mean, invstd, the pooled rows that linear keeps, logits, row sums, total, and the loss.
+static_assert(fused.memory.inputs == activation + block && fused.memory.kept == 7 * block);
 
 // Nothing is kept and no gradient stored for what is frozen.
 using HalfFrozen = nn::Sequential<nn::Frozen<nn::Linear<30, 40>>, nn::Linear<40, 3>>;

@@ -19,9 +19,8 @@ struct BatchNormState {
 /// y = (x - mean) / sqrt(var + eps) * weight + bias, [+ residual], [relu]; statistics over everything but C.
 /// Precision: data follows x (with a residual, which has x's dtype), statistics and arithmetic float, weight and bias
 /// as they are stored. Each stage rounds to the result's dtype, so the fused op equals the three ops bit for bit.
-/// Running statistics: float; running_var takes the unbiased variance. Backward: keeps x, mean, invstd, and the result
-/// where there is a relu (RecomputeNorms says when not). Source: Ioffe and Szegedy
-/// 2015, Algorithm 1.
+/// Running statistics: float; running_var takes the unbiased variance. Backward: keeps x, mean, invstd; behind a
+/// sum with a residual, relu's result too, whose sign x does not tell. Source: Ioffe and Szegedy 2015, Algorithm 1.
 template <bool Residual, bool Rectify>
 struct BatchNorm : OpBase {
   using precision = FollowOp;
@@ -51,7 +50,7 @@ struct BatchNorm : OpBase {
     using A = accumulator_t<T>;
     return std::tuple{session.template allocate<A>(weight), session.template allocate<A>(weight)};  // mean, invstd
   }
-  constexpr Keeps keeps(unsigned) const { return {.operands = 0b111, .result = Rectify}; }
+  constexpr Keeps keeps(unsigned) const { return {.operands = 0b111, .result = Residual && Rectify}; }
 
   void forward(auto& session, auto& y, auto& saved, auto const& x, auto const& weight, auto const& bias,
                auto const&... residual) const {
