@@ -124,6 +124,36 @@ TEST_CASE("columns give the same within every workspace cap, and none are offere
     CHECK(cuda::detail::own_convs<float>(stream, ConvOp::forward, empty).empty());
 }
 
+TEST_CASE("a workspace goes back to what it was unless a graph holds on to it, and so it does behind tuning") {
+  cuda::Stream stream;
+  auto const free_bytes = [] {
+    std::size_t free = 0, total = 0;
+    cuda::check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+    return free;
+  };
+  std::size_t const small = std::size_t{4} << 20, large = std::size_t{128} << 20;
+  stream.workspace(small);
+  stream.workspace(large);
+  std::size_t const before = free_bytes();
+  stream.trim_workspace(small);
+  CHECK(stream.workspace_used() == small);
+  CHECK(free_bytes() >= before + large / 2);
+
+  void* seen = stream.workspace(large);
+  cuda::Graph const graph = cuda::Graph::capture(stream, [&] {
+    CHECK(stream.workspace(large) == seen);
+    cuda::check(cudaMemsetAsync(seen, 0, large, stream.handle()), "cudaMemsetAsync");
+  });
+  stream.trim_workspace(small);
+  CHECK(stream.workspace(large) == seen);
+
+  cuda::Stream fresh;
+  cuda::ConvPlanInfo const info =
+      cuda::conv2d_plan<float>(fresh, ConvOp::forward, convolution(2, 71, 67, 64, 72, 3, 1, 1, 1, 1));
+  CHECK((info.from_disk || info.candidates > 1));
+  CHECK(fresh.workspace_used() == 0);
+}
+
 TEST_CASE("a second stream takes the choice between cuDNN and our kernels from the cache") {
   std::filesystem::path const directory = std::filesystem::temp_directory_path() / "mixprec_own_convs_test";
   std::filesystem::remove_all(directory);

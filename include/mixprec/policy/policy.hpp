@@ -44,7 +44,7 @@ struct PolicyBase {
   static constexpr bool casts_input = false;
   static constexpr bool casts_output = false;
   static constexpr RecomputeLevel recomputes = RecomputeLevel::nothing;
-  static constexpr std::size_t workspace_cap = std::size_t{1} << 30;
+  static constexpr std::size_t workspace_cap = std::size_t{256} << 20;
   static constexpr DType parameter(ParameterKind) { return low == DType::float64 ? DType::float64 : DType::float32; }
   template <class Op>
   static constexpr OpClass class_of = Op::precision::op_class;

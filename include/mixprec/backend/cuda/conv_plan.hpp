@@ -349,6 +349,7 @@ class ConvPlans {
     bool cudnn_serves = false;
     std::vector<EngineChoice> seen;
     double best = std::numeric_limits<double>::infinity();
+    std::size_t const used = stream_.workspace_used();
     for (OwnConv const& kernel : own) {
       if (!timed) break;
       double const time = microseconds(
@@ -366,6 +367,7 @@ class ConvPlans {
       best = cost(time, kernel.workspace);
       take(kernel, time, entry);
     }
+    stream_.trim_workspace(used);  // the winner asks again, and another may have asked for more
     if (!cudnn) {
       if (!timed) take(own.front(), 0, entry);
       return entry.info.found;

@@ -183,12 +183,15 @@ template <class T>
 void add_products(Stream const& stream, ConvOp op, ConvGeometry const& g, std::vector<OwnConv>& result) {
   using enum ConvOp;
   if (g.r == 1 && g.s == 1 && g.stride == 1 && g.padding == 0 && g.groups == 1) {
+    std::size_t const bytes = matmul_workspace(stream);
     if (op == forward)
-      result.push_back(own_conv<T, forward, pointwise_forward<T>>(OwnConvNumber::pointwise_forward, "product"));
+      result.push_back(own_conv<T, forward, pointwise_forward<T>>(OwnConvNumber::pointwise_forward, "product", bytes));
     if (op == backward_input)
-      result.push_back(own_conv<T, backward_input, pointwise_dgrad<T>>(OwnConvNumber::pointwise_dgrad, "product"));
+      result.push_back(
+          own_conv<T, backward_input, pointwise_dgrad<T>>(OwnConvNumber::pointwise_dgrad, "product", bytes));
     if (op == backward_weight)
-      result.push_back(own_conv<T, backward_weight, pointwise_wgrad<T>>(OwnConvNumber::pointwise_wgrad, "product"));
+      result.push_back(
+          own_conv<T, backward_weight, pointwise_wgrad<T>>(OwnConvNumber::pointwise_wgrad, "product", bytes));
     return;
   }
   if constexpr (std::is_same_v<T, float>) {

@@ -27,7 +27,7 @@ inline int device_count() noexcept {
 
 /// Most bytes that a convolution may use as workspace unless set_workspace_cap says otherwise; models pass their
 /// policy's.
-inline constexpr std::size_t default_workspace_cap = std::size_t{1} << 30;
+inline constexpr std::size_t default_workspace_cap = std::size_t{256} << 20;
 
 /// Work on a Stream runs in order, asynchronously to the host, on the device that was current when it was made; that
 /// device must be current when the Stream is used. Not thread-safe. Destruction waits for the work.
@@ -103,6 +103,16 @@ class Stream {
     workspace_.in_graph = kept.workspace;
   }
 
+  /// Undoes what calls that are not to be repeated made of workspace(): its use goes back to `used`, a value of
+  /// workspace_used() before them, and memory above that is given back unless a graph holds on to it. Sync: waits where
+  /// memory is given back.
+  void trim_workspace(std::size_t used) {
+    workspace_.most = used;
+    if (workspace_.in_graph || workspace_.buffer.bytes() <= rounded_up(used)) return;
+    wait();
+    workspace_.buffer = DeviceBuffer();
+  }
+
   /// The most bytes that one call has ever asked for.
   std::size_t workspace_used() const { return workspace_.most; }
   std::size_t scratch_used() const { return scratch_.most; }
@@ -130,6 +140,11 @@ class Stream {
     bool in_graph = false;
   };
 
+  static constexpr std::size_t rounded_up(std::size_t bytes) {
+    std::size_t constexpr granularity = std::size_t{2} << 20;
+    return (bytes + granularity - 1) / granularity * granularity;
+  }
+
   // A captured graph keeps the address that it saw. Such a buffer is set aside when it is outgrown; others are freed.
   void* grown(Growing& growing, std::size_t bytes, char const* what) {
     bool const in_graph = capturing();
@@ -143,8 +158,7 @@ class Stream {
       if (growing.in_graph) retired_.push_back(std::move(growing.buffer));
       growing.buffer = DeviceBuffer();
       growing.in_graph = false;
-      std::size_t constexpr granularity = std::size_t{2} << 20;
-      growing.buffer = DeviceBuffer((bytes + granularity - 1) / granularity * granularity);
+      growing.buffer = DeviceBuffer(rounded_up(bytes));
     }
     growing.in_graph |= in_graph;
     if (bytes > growing.most) growing.most = bytes;
