@@ -6,11 +6,18 @@
 
 #include <mixprec/config.hpp>
 #include <mixprec/dtype/bits.hpp>
-#if defined(__F16C__) && !defined(__CUDACC__)
-#include <immintrin.h>  // _cvtsh_ss
-#endif
 
 namespace mixprec::inline MIXPREC_ABI {
+
+#if defined(__F16C__) && !defined(__CUDACC__)
+namespace detail {
+/// F16C's conversion. The compilers' builtin, because <immintrin.h> takes longer to read than all of this library.
+inline float convert_by_f16c(std::uint16_t bits) {
+  using Halves [[gnu::vector_size(16)]] = short;
+  return __builtin_ia32_vcvtph2ps(Halves{static_cast<short>(bits)})[0];
+}
+}  // namespace detail
+#endif
 
 /// Bits of `value` rounded to binary16.
 /// Precision: round to nearest, ties to even; subnormals kept; |value| >= 65520 becomes infinity.
@@ -51,7 +58,7 @@ constexpr MIXPREC_HD float from_float16_bits(std::uint16_t bits) {
   std::uint32_t const magnitude = bits & 0x7fffu;
   if (magnitude > 0x7c00u) return bits_as<float>(0x7fffffffu);
 #if defined(__F16C__) && !defined(__CUDACC__)
-  if (!in_constant_evaluation()) return _cvtsh_ss(bits);
+  if (!in_constant_evaluation()) return detail::convert_by_f16c(bits);
 #endif
   if (magnitude == 0x7c00u) return bits_as<float>(sign | 0x7f800000u);
   if (magnitude < 0x0400u) {  // subnormal: an integer multiple of 2^-24
