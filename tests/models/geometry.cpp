@@ -107,7 +107,7 @@ TEST_CASE("multi-grid gives the dilations of the last stage's blocks, whatever t
       {true, false, of_50, {1, 2, 1, 1}, {1, 1, 2, 4}, {1, 2, 4}});
 }
 
-TEST_CASE("the branches of atrous pyramids have dilations of 1, 12, 24 and 36") {
+TEST_CASE("the branches of atrous pyramids have dilations of 1, 12, 24 and 36 at output stride 8") {
   Window const pointwise{1, 1, 1, 0}, plain{3, 1, 1, 1};
   std::vector<std::string> const head{convolution_of("image_pool.1.conv", pointwise),
                                       convolution_of("aspp_modules.0.conv", pointwise),
@@ -117,6 +117,13 @@ TEST_CASE("the branches of atrous pyramids have dilations of 1, 12, 24 and 36") 
                                       convolution_of("bottleneck.conv", plain),
                                       convolution_of("conv_seg", pointwise)};
   check_same(convolutions_of(models::AsppHead<16, 8, 5>{}), head);
+  std::vector<std::string> at_stride_16 = head;  // mmsegmentation's configurations for it: 1, 6, 12, 18
+  at_stride_16[2] = convolution_of("aspp_modules.1.conv", {3, 1, 6, 6});
+  at_stride_16[3] = convolution_of("aspp_modules.2.conv", {3, 1, 12, 12});
+  at_stride_16[4] = convolution_of("aspp_modules.3.conv", {3, 1, 18, 18});
+  check_same(convolutions_of(models::AsppHead<16, 8, 5, 6>{}), at_stride_16);
+  static_assert(models::aspp_rate<models::ResNetBackbone<50, Settings{.output_stride = 8}>> == 12 &&
+                models::aspp_rate<models::ResNetBackbone<50, Settings{.output_stride = 16}>> == 6);
   std::vector<std::string> const separable{convolution_of("image_pool.1.conv", pointwise),
                                            convolution_of("aspp_modules.0.conv", pointwise),
                                            convolution_of("aspp_modules.1.depthwise_conv.conv", {3, 1, 12, 12}),

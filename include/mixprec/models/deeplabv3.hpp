@@ -8,12 +8,13 @@
 namespace mixprec::inline MIXPREC_ABI::models {
 
 /// The global mean, a 1x1 convolution and three dilated 3x3 ones beside each other, joined by a 3x3 convolution.
-/// `Dilated<In, Channels, Dilation>` is the kind of the dilated ones. Shapes: (N,In,H,W) -> (N,Channels,H,W).
-template <int In, int Channels, template <int, int, int> class Dilated>
+/// `Dilated<In, Channels, Dilation>` is the kind of the dilated ones, of dilation `Rate`, 2 `Rate` and 3 `Rate`.
+/// Shapes: (N,In,H,W) -> (N,Channels,H,W).
+template <int In, int Channels, int Rate, template <int, int, int> class Dilated>
 struct Aspp {
   PoolingBranch<1, In, Channels> image_pool;
-  nn::Sequential<ConvModule<In, Channels, 1>, Dilated<In, Channels, 12>, Dilated<In, Channels, 24>,
-                 Dilated<In, Channels, 36>>
+  nn::Sequential<ConvModule<In, Channels, 1>, Dilated<In, Channels, Rate>, Dilated<In, Channels, 2 * Rate>,
+                 Dilated<In, Channels, 3 * Rate>>
       aspp_modules;
   ConvModule<5 * Channels, Channels, 3> bottleneck;
 
@@ -35,11 +36,10 @@ template <int In, int Out, int Dilation>
 using DilatedConvModule = ConvModule<In, Out, 3, Dilation>;
 }
 
-/// ASPP at dilations 12, 24 and 36 on the last stage, then the classifier.
-/// Shapes: Features -> (N,Classes,H,W) of c4. mmsegmentation's ASPPHead.
-template <int In, int Channels, int Classes>
-struct AsppHead : Aspp<In, Channels, detail::DilatedConvModule> {
-  using Pyramid = Aspp<In, Channels, detail::DilatedConvModule>;
+/// ASPP on the last stage, then the classifier. Shapes: Features -> (N,Classes,H,W) of c4. mmsegmentation's ASPPHead.
+template <int In, int Channels, int Classes, int Rate = 12>
+struct AsppHead : Aspp<In, Channels, Rate, detail::DilatedConvModule> {
+  using Pyramid = Aspp<In, Channels, Rate, detail::DilatedConvModule>;
   nn::Dropout2d<0.1> dropout;
   nn::Conv2d<Channels, Classes, 1> conv_seg;
   int module_id = -1;
@@ -56,9 +56,13 @@ struct AsppHead : Aspp<In, Channels, detail::DilatedConvModule> {
   }
 };
 
+/// The least dilation of ASPP: 12 at output stride 8 and 6 at 16, so that the pyramid sees the same part of the image.
+template <class Backbone>
+inline constexpr int aspp_rate = 96 / Backbone::output_stride;
+
 /// DeepLabV3 on a ResNet; `Width` as in Fcn.
 template <class Backbone, int Classes, int Width = 512>
-using DeepLabV3 = EncoderDecoder<Backbone, AsppHead<Backbone::channels(3), Width, Classes>,
+using DeepLabV3 = EncoderDecoder<Backbone, AsppHead<Backbone::channels(3), Width, Classes, aspp_rate<Backbone>>,
                                  AuxiliaryHead<Backbone::channels(2), Width / 2, Classes>>;
 
 }  // namespace mixprec::inline MIXPREC_ABI::models
