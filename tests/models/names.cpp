@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Parameters, buffers and their shapes are those of the files that the originals publish: torchvision's resnet50, and
+// Parameters, buffers and their shapes are those of the files that the originals publish: torchvision's ResNets, and
 // mmsegmentation's four models on ResNetV1c-50 with 150 classes. Written down from their definitions (torchvision's
 // models/resnet.py; mmsegmentation's backbones/resnet.py, decode_heads/*.py and configs/_base_/models/*_r50-d8.py;
 // mmcv's ConvModule), not from ours. Their num_batches_tracked is left out: we have none, and loading passes it over
@@ -46,12 +46,26 @@ struct OriginalState {
     entries.push_back(entry_of(name + ".running_mean", {channels}));
     entries.push_back(entry_of(name + ".running_var", {channels}));
   }
-  /// What the ResNets of 50 layers have behind their stems.
-  void stages_of_50(std::string const& prefix) {
-    int const blocks[]{3, 4, 6, 3};
+  /// What the ResNets of 18 and 34 layers have behind their stems.
+  void basic_stages(std::string const& prefix, std::vector<int> const& blocks) {
     int in = 64, planes = 64;
     for (int layer = 1; layer <= 4; ++layer, planes *= 2)
-      for (int block = 0; block < blocks[layer - 1]; ++block, in = 4 * planes) {
+      for (int block = 0; block < blocks[static_cast<std::size_t>(layer - 1)]; ++block, in = planes) {
+        std::string const path = prefix + "layer" + std::to_string(layer) + "." + std::to_string(block) + ".";
+        conv(path + "conv1", planes, in, 3);
+        norm(path + "bn1", planes);
+        conv(path + "conv2", planes, planes, 3);
+        norm(path + "bn2", planes);
+        if (in == planes) continue;
+        conv(path + "downsample.0", planes, in, 1);
+        norm(path + "downsample.1", planes);
+      }
+  }
+  /// What those of 50 and more have.
+  void bottleneck_stages(std::string const& prefix, std::vector<int> const& blocks) {
+    int in = 64, planes = 64;
+    for (int layer = 1; layer <= 4; ++layer, planes *= 2)
+      for (int block = 0; block < blocks[static_cast<std::size_t>(layer - 1)]; ++block, in = 4 * planes) {
         std::string const path = prefix + "layer" + std::to_string(layer) + "." + std::to_string(block) + ".";
         conv(path + "conv1", planes, in, 1);
         norm(path + "bn1", planes);
@@ -86,7 +100,7 @@ struct OriginalState {
     norm("backbone.stem.4", 32);
     conv("backbone.stem.6", 64, 32, 3);
     norm("backbone.stem.7", 64);
-    stages_of_50("backbone.");
+    bottleneck_stages("backbone.", {3, 4, 6, 3});
     classifier("decode_head.conv_seg", 512);
     conv_module("auxiliary_head.convs.0", 256, 1024, 3);
     classifier("auxiliary_head.conv_seg", 256);
@@ -116,15 +130,25 @@ void check_original(OriginalState original) {
 
 using V1c50 = models::ResNetBackbone<50, models::ResNetOptions{.deep_stem = true, .output_stride = 8}>;
 
-TEST_CASE("ResNet-50 has the names and the shapes of torchvision's") {
+/// `published`: num_params of the depth's weights in torchvision.
+template <int Depth>
+void check_torchvision(std::vector<int> const& blocks, std::int64_t published) {
   OriginalState original;
   original.conv("conv1", 64, 3, 7);
   original.norm("bn1", 64);
-  original.stages_of_50("");
-  original.parameter("fc.weight", {1000, 2048});
+  Depth < 50 ? original.basic_stages("", blocks) : original.bottleneck_stages("", blocks);
+  original.parameter("fc.weight", {1000, Depth < 50 ? 512 : 2048});
   original.parameter("fc.bias", {1000});
-  CHECK(original.parameters == 25557032);  // num_params of ResNet50_Weights
-  check_original<models::ResNet<50>>(original);
+  CHECK(original.parameters == published);
+  check_original<models::ResNet<Depth>>(original);
+}
+
+TEST_CASE("ResNets have the names and the shapes of torchvision's") {
+  check_torchvision<18>({2, 2, 2, 2}, 11689512);
+  check_torchvision<34>({3, 4, 6, 3}, 21797672);
+  check_torchvision<50>({3, 4, 6, 3}, 25557032);
+  check_torchvision<101>({3, 4, 23, 3}, 44549160);
+  check_torchvision<152>({3, 8, 36, 3}, 60192808);
 }
 
 TEST_CASE("FCN has the names and the shapes of mmsegmentation's") {
