@@ -31,4 +31,17 @@ TEST_CASE("PSPNet has the plan's rows and learns") { check_segmenter<models::Psp
 TEST_CASE("DeepLabV3 has the plan's rows and learns") { check_segmenter<models::DeepLabV3, TestBackend>(); }
 TEST_CASE("DeepLabV3+ has the plan's rows and learns") { check_segmenter<models::DeepLabV3Plus, TestBackend>(); }
 
+TEST_CASE("labels of other extents than the images' are refused with both values") {
+  Model<models::Fcn<SmallBackbone, segmentation_classes, 16>, Fp32, TestBackend> model{1};
+  auto const image = model.template tensor<float>(segmentation_input);
+  SegmentationBatch const batch;
+  copy_from_host(model.stream(), image, batch.image.data(), batch.image.size());
+  auto const label =
+      model.template tensor<std::int32_t>(Shape{segmentation_input[0], segmentation_input[3], segmentation_input[2]});
+  CHECK_THROWS_WITH_AS(models::SegmentationLoss{}(model, image, label),
+                       "mixprec: decode_head.cross_entropy: height of the labels do not fit: expected 64, received 48. "
+                       "Give labels of the images' height and width.",
+                       Error);
+}
+
 }  // namespace mixprec::test

@@ -76,14 +76,17 @@ struct EncoderDecoder {
   }
 };
 
-/// Of training, and of a plan, whose labels are (N,H,W) as the images.
-/// cross_entropy(logits) + 0.4 cross_entropy(auxiliary) at the labels' resolution; pixels with label 255 do not count.
+/// Of training, and of a plan. cross_entropy(logits) + 0.4 cross_entropy(auxiliary) at the labels' resolution, which is
+/// the images'; pixels with label 255 do not count. Shapes: images (N,3,H,W), labels (N,H,W) -> (). Errors: labels of
+/// another height or width, with both values.
 struct SegmentationLoss {
   static constexpr std::int32_t ignore_index = 255;
   static constexpr double auxiliary_weight = 0.4;
 
   constexpr auto operator()(auto& net, auto const& image, auto const& label) const {
     auto const out = net(image);
+    require_extent(out.logits, "height of the labels", image.shape()[2], label.shape()[1]);
+    require_extent(out.logits, "width of the labels", image.shape()[3], label.shape()[2]);
     auto const main = of(out.logits, label);
     return main + auxiliary_weight * of(out.auxiliary, label);
   }
@@ -94,6 +97,11 @@ struct SegmentationLoss {
   static constexpr std::int64_t input_bytes(Shape<4> image) { return 4 * image[0] * image[2] * image[3]; }
 
  private:
+  static constexpr void require_extent(auto const& logits, char const* what, std::int64_t images, std::int64_t labels) {
+    if (images != labels)
+      logits.session().mismatch(logits.place(), "cross_entropy",
+                                {what, images, labels, "Give labels of the images' height and width."});
+  }
   constexpr auto of(auto const& logits, auto const& label) const {
     ResizeSize const size{label.shape()[1], label.shape()[2]};
     return cross_entropy(resize(logits, size), label, {.ignore_index = ignore_index});

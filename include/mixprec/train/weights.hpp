@@ -73,8 +73,8 @@ inline std::string listed(std::vector<std::string> const& names) {
 
 /// Sets the model's parameters and buffers from a file. torch.nn.Module.load_state_dict; num_batches_tracked is passed
 /// over. Precision: F64, F32, F16, BF16 and I64 are read exactly and rounded once to what the model stores.
-/// Errors: Error, before anything is changed: names that the file or the model lacks (strict), shapes that differ,
-/// another dtype, a NameMap entry for no name of the model. Sync: waits.
+/// Errors: Error, before anything is changed: names that the file or the model lacks (strict) or none that both have
+/// (partial), shapes that differ, another dtype, a NameMap entry for no name of the model. Sync: waits.
 template <class M>
 LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const& renamed = {},
                            Match match = Match::strict) {
@@ -103,6 +103,11 @@ LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const&
     refuse("does not fit the model" + (result.missing.empty() ? "" : "; missing: " + detail::listed(result.missing)) +
                (result.unexpected.empty() ? "" : "; unexpected: " + detail::listed(result.unexpected)),
            "Give a NameMap, or Match::partial to load what both have");
+  }
+  if (found.empty() && !own.empty()) {
+    refuse("has no tensor that the model has; missing is '" + *own.begin() + "', for one" +
+               (result.unexpected.empty() ? "" : "; unexpected is '" + result.unexpected.front() + "'"),
+           "Give a NameMap, or load_part for names that begin otherwise");
   }
   detail::assign_weights(model, file, found);
   return result;
