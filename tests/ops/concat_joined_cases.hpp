@@ -51,23 +51,21 @@ TEST_CASE("a concat that others have joined agrees with the oracle under every p
   check_op<BesideCase<true, 8, 3, 8, 8>, TestBackend>({.seed = 3, .terms = 80, .gain = 6});
 }
 
-/// What a training pass holds at most, in bytes of the arena.
+/// What the forward pass of a training step holds at most, in bytes of the arena.
 template <class Net>
-std::size_t peak() {
+std::size_t forward_peak() {
   Model<Net, Amp<bfloat16>, TestBackend> model{1};
   auto const input = tensor_of<float>(model.session(), Shape{1}, {0});
-  auto const pass = [&] {
-    model.session().begin_step();
-    model.session().backward(sum(model(input)));
-  };
-  pass();
+  (void)model(input);
+  model.session().begin_step();
   model.session().arena().reset_high_water();
-  pass();
+  (void)model(input);
   return model.session().arena().high_water();
 }
 
-TEST_CASE("a concat that others have joined holds less at its peak than one that copies") {
-  CHECK(peak<BesideCase<true, 64, 64, 8, 64>>() < peak<BesideCase<false, 64, 64, 8, 64>>());
+TEST_CASE("a concat that others have joined holds less in its forward pass than one that copies") {
+  std::size_t const copies = 2 * 4 * 6 * (64 + 64 + 64) * sizeof(bfloat16);
+  CHECK(forward_peak<BesideCase<true, 64, 64, 8, 64>>() + copies <= forward_peak<BesideCase<false, 64, 64, 8, 64>>());
 }
 
 /// The first branch wants no gradient.
