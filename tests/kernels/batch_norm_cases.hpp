@@ -229,11 +229,19 @@ MIXPREC_KERNEL_TEST("batch norm's backward finds relu's sign from x as it finds 
     for_each_dtype<TestBackend>([&]<class T>() {
       using Acc = accumulator_t<T>;
       std::int64_t const n = shape.rows * shape.c;
-      Buffer<TestBackend, T> x(stream, normal_values<T>(n, 41)), dy(stream, normal_values<T>(n, 42)), y(stream, n);
-      Buffer<TestBackend, Acc> mean(stream, normal_values<Acc>(shape.c, 43, 0, 0.1)),
-          invstd(stream, normal_values<Acc>(shape.c, 44, 1, 0.1));
-      Buffer<TestBackend, float> weight(stream, normal_values<float>(shape.c, 45)),
-          bias(stream, normal_values<float>(shape.c, 46));
+      auto const values = normal_values<T>(n, 41);
+      auto const means = normal_values<Acc>(shape.c, 43, 0, 0.1), inverses = normal_values<Acc>(shape.c, 44, 1, 0.1);
+      auto const weights = normal_values<float>(shape.c, 45);
+      // A row of every channel cancels up to rounding, which then decides about the sign.
+      auto biases = normal_values<float>(shape.c, 46);
+      for (std::int64_t j = 0; n > 0 && j < shape.c; ++j) {
+        auto const at = static_cast<std::size_t>(j);
+        Acc const scale = inverses[at] * convert<Acc>(weights[at]);
+        biases[at] = static_cast<float>(-(convert<Acc>(values[at]) - means[at]) * scale);
+      }
+      Buffer<TestBackend, T> x(stream, values), dy(stream, normal_values<T>(n, 42)), y(stream, n);
+      Buffer<TestBackend, Acc> mean(stream, means), invstd(stream, inverses);
+      Buffer<TestBackend, float> weight(stream, weights), bias(stream, biases);
       batch_norm_forward(stream, shape.rows, shape.c, static_cast<T const*>(x), static_cast<Acc const*>(mean),
                          static_cast<Acc const*>(invstd), static_cast<float const*>(weight),
                          static_cast<float const*>(bias), static_cast<T const*>(nullptr), true, y.get());

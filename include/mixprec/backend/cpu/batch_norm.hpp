@@ -60,13 +60,21 @@ struct NormTerms {
   Acc const *mean, *scale, *bias;
 };
 
+/// A value of Acc rounds to a positive Y where it is above this: half of Y's least value is a tie, which goes to zero.
+/// Comparing is cheaper than rounding.
+template <class Y, class Acc>
+inline constexpr Acc rounds_to_positive_above = sizeof(Y) < sizeof(Acc)
+                                                    ? static_cast<Acc>(traits_of(dtype_of_v<Y>).min_subnormal / 2)
+                                                    : Acc{0};
+
 /// The gradient that enters batch norm: dy, cut where the fused ReLU cut.
 template <Mask mask, class Acc, class X, class Y>
 Acc entering_gradient(Acc mean, Acc scale, Acc bias, X x, Y y, Y dy) {
   Acc const gradient = convert<Acc>(dy);
-  if constexpr (mask == Mask::recomputed) y = convert<Y>((convert<Acc>(x) - mean) * scale + bias);
-  if constexpr (mask != Mask::none) return convert<Acc>(y) > Acc{0} ? gradient : Acc{0};
-  return gradient;
+  if constexpr (mask == Mask::none) return gradient;
+  if constexpr (mask == Mask::stored) return convert<Acc>(y) > Acc{0} ? gradient : Acc{0};
+  Acc const normalised = (convert<Acc>(x) - mean) * scale + bias;
+  return normalised > rounds_to_positive_above<Y, Acc> ? gradient : Acc{0};
 }
 
 /// Adds the sums of g and of g * (x - mean) over rows [row, stop).
