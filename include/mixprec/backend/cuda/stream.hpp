@@ -82,7 +82,8 @@ class Stream {
   void* scratch(std::size_t bytes) { return grown(scratch_, bytes, "scratch memory"); }
 
   /// As scratch, a second buffer for vendor libraries and for large operands that are made for them; a call that asks
-  /// for no more than one before it gets the same memory. Errors: also where `bytes` is over workspace_cap().
+  /// for no more than one before it gets the same memory, until trim_workspace. Errors: also where `bytes` is over
+  /// workspace_cap().
   void* workspace(std::size_t bytes) {
     if (bytes > workspace_cap_) {
       throw Error("cuda: a workspace of " + std::to_string(bytes) + " bytes is over the cap of " +
@@ -111,9 +112,10 @@ class Stream {
     if (workspace_.in_graph || workspace_.buffer.bytes() <= rounded_up(used)) return;
     wait();
     workspace_.buffer = DeviceBuffer();
+    if (used > 0) workspace_.buffer = DeviceBuffer(rounded_up(used));  // a capture may come before the next call
   }
 
-  /// The most bytes that one call has ever asked for.
+  /// The most bytes that one call has asked for; of workspace, without what trim_workspace has undone.
   std::size_t workspace_used() const { return workspace_.most; }
   std::size_t scratch_used() const { return scratch_.most; }
 
