@@ -117,13 +117,6 @@ TEST_CASE("the branches of atrous pyramids have dilations of 1, 12, 24 and 36 at
                                       convolution_of("bottleneck.conv", plain),
                                       convolution_of("conv_seg", pointwise)};
   check_same(convolutions_of(models::AsppHead<16, 8, 5>{}), head);
-  std::vector<std::string> at_stride_16 = head;  // mmsegmentation's configurations for it: 1, 6, 12, 18
-  at_stride_16[2] = convolution_of("aspp_modules.1.conv", {3, 1, 6, 6});
-  at_stride_16[3] = convolution_of("aspp_modules.2.conv", {3, 1, 12, 12});
-  at_stride_16[4] = convolution_of("aspp_modules.3.conv", {3, 1, 18, 18});
-  check_same(convolutions_of(models::AsppHead<16, 8, 5, 6>{}), at_stride_16);
-  static_assert(models::aspp_rate<models::ResNetBackbone<50, Settings{.output_stride = 8}>> == 12 &&
-                models::aspp_rate<models::ResNetBackbone<50, Settings{.output_stride = 16}>> == 6);
   std::vector<std::string> const separable{convolution_of("image_pool.1.conv", pointwise),
                                            convolution_of("aspp_modules.0.conv", pointwise),
                                            convolution_of("aspp_modules.1.depthwise_conv.conv", {3, 1, 12, 12}),
@@ -140,6 +133,20 @@ TEST_CASE("the branches of atrous pyramids have dilations of 1, 12, 24 and 36 at
                                            convolution_of("sep_bottleneck.1.pointwise_conv.conv", pointwise),
                                            convolution_of("conv_seg", pointwise)};
   check_same(convolutions_of(models::SeparableAsppHead<4, 16, 8, 5>{}), separable);
+}
+
+TEST_CASE("DeepLabs on a backbone of output stride 16 have dilations of 6, 12 and 18") {
+  using Backbone = models::ResNetBackbone<18, Settings{.width = 8, .output_stride = 16}>;
+  auto const dilated = [](auto const& head) {
+    std::string text;
+    for (std::string const& convolution : convolutions_of(head))
+      for (int const dilation : {6, 12, 18})
+        if (convolution.find(convolution_of("", {3, 1, dilation, dilation})) != std::string::npos)
+          text += std::to_string(dilation) + " ";
+    return text;
+  };
+  CHECK(dilated(models::DeepLabV3<Backbone, 5, 16>{}.decode_head) == "6 12 18 ");
+  CHECK(dilated(models::DeepLabV3Plus<Backbone, 5, 16>{}.decode_head) == "6 12 18 ");
 }
 
 }  // namespace

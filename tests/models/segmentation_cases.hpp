@@ -36,12 +36,16 @@ TEST_CASE("labels of other extents than the images' are refused with both values
   auto const image = model.template tensor<float>(segmentation_input);
   SegmentationBatch const batch;
   copy_from_host(model.stream(), image, batch.image.data(), batch.image.size());
-  auto const label =
-      model.template tensor<std::int32_t>(Shape{segmentation_input[0], segmentation_input[3], segmentation_input[2]});
-  CHECK_THROWS_WITH_AS(models::SegmentationLoss{}(model, image, label),
-                       "mixprec: decode_head.cross_entropy: height of the labels do not fit: expected 64, received 48. "
-                       "Give labels of the images' height and width.",
-                       Error);
+  auto const refused = [&](std::int64_t height, std::int64_t width, char const* message) {
+    auto const label = model.template tensor<std::int32_t>(Shape{segmentation_input[0], height, width});
+    CHECK_THROWS_WITH_AS(models::SegmentationLoss{}(model, image, label), message, Error);
+  };
+  refused(48, 48,
+          "mixprec: decode_head.cross_entropy: height of the labels do not fit: expected 64, received 48. Give labels "
+          "of the images' height and width.");
+  refused(64, 64,
+          "mixprec: decode_head.cross_entropy: width of the labels do not fit: expected 48, received 64. Give labels "
+          "of the images' height and width.");
 }
 
 }  // namespace mixprec::test

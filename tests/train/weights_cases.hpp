@@ -155,7 +155,7 @@ TEST_CASE("a NameMap gives the file's names, and a partial match loads what both
   foreign.put<float>("features.0.weight", {1}, {0});
   SafetensorsFile const other(foreign.write(directory, "other"));
   std::string const nothing = "mixprec: safetensors file '" + other.path() +
-                              "': has no tensor that the model has; missing is 'conv.bias', for one; unexpected is "
+                              "': holds none of the model's tensors, such as 'conv.weight'; it holds "
                               "'features.0.weight'. Give a NameMap, or load_part for names that begin otherwise.";
   CHECK_THROWS_WITH_AS(load_weights(partial, other, {}, Match::partial), nothing.c_str(), Error);
   CHECK(state_of(partial) == state_of(renamed));

@@ -56,9 +56,16 @@ struct AsppHead : Aspp<In, Channels, Rate, detail::DilatedConvModule> {
   }
 };
 
-/// The least dilation of ASPP: 12 at output stride 8 and 6 at 16, so that the pyramid sees the same part of the image.
+/// The least dilation of ASPP: 12 at output stride 8 and 6 at 16, as mmsegmentation has them, and 3 at 32: the pyramid
+/// sees the same part of the image at each. A backbone of the user's own says its `output_stride`, or gets 12.
 template <class Backbone>
-inline constexpr int aspp_rate = 96 / Backbone::output_stride;
+inline constexpr int aspp_rate = [] {
+  if constexpr (requires { Backbone::output_stride; }) {
+    return 96 / Backbone::output_stride;
+  } else {
+    return 12;
+  }
+}();
 
 /// DeepLabV3 on a ResNet; `Width` as in Fcn.
 template <class Backbone, int Classes, int Width = 512>

@@ -9,7 +9,7 @@ namespace mixprec::inline MIXPREC_ABI::models {
 
 /// Separable ASPP on the last stage, brought to the first stage's resolution beside it, two separable 3x3 convolutions,
 /// then the classifier. Shapes: Features -> (N,Classes,H,W) of c1. mmsegmentation's DepthwiseSeparableASPPHead.
-template <int LowIn, int In, int Channels, int Classes, int Rate = 12, int LowChannels = 48>
+template <int LowIn, int In, int Channels, int Classes, int LowChannels = 48, int Rate = 12>
 struct SeparableAsppHead : Aspp<In, Channels, Rate, DepthwiseSeparableConvModule> {
   using Pyramid = Aspp<In, Channels, Rate, DepthwiseSeparableConvModule>;
   ConvModule<LowIn, LowChannels, 1> c1_bottleneck;
@@ -39,9 +39,8 @@ struct SeparableAsppHead : Aspp<In, Channels, Rate, DepthwiseSeparableConvModule
 
 /// DeepLabV3+ on a ResNet; `Width` as in Fcn; the decoder takes 48 channels of the first stage.
 template <class Backbone, int Classes, int Width = 512>
-using DeepLabV3Plus =
-    EncoderDecoder<Backbone,
-                   SeparableAsppHead<Backbone::channels(0), Backbone::channels(3), Width, Classes, aspp_rate<Backbone>>,
-                   AuxiliaryHead<Backbone::channels(2), Width / 2, Classes>>;
+using DeepLabV3Plus = EncoderDecoder<
+    Backbone, SeparableAsppHead<Backbone::channels(0), Backbone::channels(3), Width, Classes, 48, aspp_rate<Backbone>>,
+    AuxiliaryHead<Backbone::channels(2), Width / 2, Classes>>;
 
 }  // namespace mixprec::inline MIXPREC_ABI::models

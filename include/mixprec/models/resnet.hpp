@@ -152,8 +152,8 @@ struct ResNetBackbone {
                     (Options.multi_grid[0] > 0) == (Options.multi_grid[2] > 0),
                 "mixprec: ResNet: multi_grid has some dilations below 1. Give three of at least 1, or none.");
   static constexpr int width = Options.width, expansion = Depth < 50 ? 1 : 4;
-  /// Channels of stage 0 to 3.
   static constexpr int output_stride = Options.output_stride;
+  /// Channels of stage 0 to 3.
   static constexpr int channels(int stage) { return (width << stage) * expansion; }
 
   template <int StageIndex>

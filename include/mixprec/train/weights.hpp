@@ -105,8 +105,8 @@ LoadedWeights load_weights(M& model, SafetensorsFile const& file, NameMap const&
            "Give a NameMap, or Match::partial to load what both have");
   }
   if (found.empty() && !own.empty()) {
-    refuse("has no tensor that the model has; missing is '" + *own.begin() + "', for one" +
-               (result.unexpected.empty() ? "" : "; unexpected is '" + result.unexpected.front() + "'"),
+    refuse("holds none of the model's tensors, such as '" + result.missing.front() + "'" +
+               (result.unexpected.empty() ? "" : "; it holds '" + result.unexpected.front() + "'"),
            "Give a NameMap, or load_part for names that begin otherwise");
   }
   detail::assign_weights(model, file, found);
