@@ -17,16 +17,6 @@ inline constexpr int merge_lanes_across = 32, merge_lanes_down = 8;
 /// Elements from one row of partial sums to the next: `count`, rounded up to whole accesses.
 constexpr std::int64_t partial_sums_pitch(std::int64_t count) { return divide_up(count, 4) * 4; }
 
-/// The first one to three of four sums; behind them nothing has been written.
-__device__ inline Vector<float, 4> first_of(float const* from, int count) {
-  Vector<float, 4> sums{};
-#pragma unroll
-  for (int i = 0; i < 3; ++i) {
-    if (i < count) sums.element[i] = from[i];
-  }
-  return sums;
-}
-
 // A block takes four sums a thread across, and eight threads down share the parts.
 template <class T>
 __global__ void __launch_bounds__(merge_lanes_across* merge_lanes_down)
@@ -37,14 +27,19 @@ __global__ void __launch_bounds__(merge_lanes_across* merge_lanes_down)
   int const down = static_cast<int>(threadIdx.x) / merge_lanes_across;
   int const at = (static_cast<int>(blockIdx.x) * merge_lanes_across + across) * 4;
   Sums sums{};
-  if (at < count) {
-    bool const whole = at + 4 <= count;
+  if (at + 4 <= count) {
 #pragma unroll 8
     for (int part = down; part < parts; part += merge_lanes_down) {
-      float const* const from = partials + std::int64_t{part} * pitch + at;
-      Sums const more = whole ? load<4>(from) : first_of(from, count - at);
+      Sums const more = load<4>(partials + std::int64_t{part} * pitch + at);
 #pragma unroll
       for (int i = 0; i < 4; ++i) sums.element[i] += more.element[i];
+    }
+  } else {  // behind the last sum nothing has been written
+    for (int part = down; part < parts; part += merge_lanes_down) {
+#pragma unroll
+      for (int i = 0; i < 3; ++i) {
+        if (at + i < count) sums.element[i] += partials[std::int64_t{part} * pitch + at + i];
+      }
     }
   }
   shared[threadIdx.x] = sums;
