@@ -88,10 +88,8 @@ class Classifier {
   }
 
   auto classify(mp::Tensor<B, float, 4> const& images) {
-    auto const logits = inference_(images);
-    using T = typename std::remove_cvref_t<decltype(logits)>::dtype;
-    mp::Value<B, T, 4, mp::dynamic_channels, Policy> const value(inference_.session(), logits, {}, {});
-    return argmax(resize(value, {images.shape()[2], images.shape()[3]})).tensor();
+    auto const logits = inference_.value(inference_(images));
+    return argmax(resize(logits, {images.shape()[2], images.shape()[3]})).tensor();
   }
   void step() { classify(images_[taken_++ % batches]); }
 

@@ -51,9 +51,7 @@ class ModelSegmenter final : public Segmenter {
     auto const input = network_.template tensor<float>(
         mp::Shape{std::int64_t{1}, std::int64_t{3}, std::int64_t{extent.height}, std::int64_t{extent.width}});
     mp::copy_from_host(network_.stream(), input, image.data(), image.size());
-    auto const logits = network_(input);
-    using T = typename std::remove_cvref_t<decltype(logits)>::dtype;
-    return mp::Value<B, T, 4, mp::dynamic_channels, Policy>(network_.session(), logits, {}, {});
+    return network_.value(network_(input));
   }
 
   mp::Inference<Net, Policy, B> network_;

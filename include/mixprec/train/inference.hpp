@@ -113,6 +113,12 @@ class Inference {
                   "'auto inference = net.eval();' and then 'inference(x)'.");
   }
 
+  /// A result as a value without a gradient, for ops behind the network: argmax(resize(net.value(logits), size)).
+  template <class T, int Rank>
+  Value<B, T, Rank, dynamic_channels, Policy> value(Tensor<B, T, Rank> const& result) & {
+    return {session_, result, {}, {}};
+  }
+
   /// Takes the weights and buffers that the model has now. Sync: waits for both streams. Errors: Error where a folded
   /// weight overflows its dtype; the old weights stay.
   template <class M>

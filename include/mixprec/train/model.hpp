@@ -25,6 +25,9 @@ class Model {
   static_assert(
       requires { typename B::Stream; },
       "mixprec: Model: the backend is not defined. Include <mixprec/cpu.hpp> for Cpu, <mixprec/cuda.hpp> for Cuda.");
+  static_assert(
+      Policy::low != DType::float64 || !requires { requires !B::computes_float64; },
+      "mixprec: Model: this backend has no kernels for float64. Use Fp32, or Fp64 on the Cpu.");
 
  public:
   using net_type = Net;

@@ -16,6 +16,7 @@ namespace mixprec::inline MIXPREC_ABI {
 struct Cpu {
   using Stream = cpu::Stream;
   static constexpr char const* name = "cpu";
+  static constexpr bool computes_float64 = true;
   static constexpr bool captures = false;  // work runs when it is called; there is nothing to replay
 
   /// System memory, 512-byte aligned. Errors: Error with the size asked for.

@@ -22,6 +22,7 @@ struct Cuda {
   using Graph = cuda::Graph;
   using InputBuffer = cuda::InputBuffer;
   static constexpr char const* name = "cuda";
+  static constexpr bool computes_float64 = false;
   static constexpr bool captures = true;
 
   /// Device memory, 512-byte aligned. Sync: may wait for the device. Errors: Error with the bytes asked for, used and
