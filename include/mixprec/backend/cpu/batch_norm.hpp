@@ -226,8 +226,8 @@ void batch_norm_forward(Stream& stream, std::int64_t rows, std::int64_t c, X con
 /// Gradients of batch_norm_forward. With g = relu ? (y > 0 ? dy : 0) : dy and xhat = (x - mean) * invstd:
 /// dbias = sum g, dweight = sum g * xhat, dresidual = g, and dx = weight * invstd * (g - dbias / rows
 /// - xhat * dweight / rows), or weight * invstd * g where the statistics were not the batch's. Every output may be
-/// null. So may y without relu, and with relu but without a residual, where `bias` then gives its sign; reading y costs
-/// less. The rows of y and dy lie `y_stride` elements apart, 0: c. Precision: sums as in batch_norm_statistics; dx uses
+/// null. So may y without relu, and with relu but without a residual, where `bias` then gives its sign.
+/// The rows of y and dy lie `y_stride` elements apart, 0: c. Precision: sums as in batch_norm_statistics; dx uses
 /// the unrounded dweight and dbias.
 template <floating_dtype X, floating_dtype Y, floating_dtype G, floating_dtype GW>
 void batch_norm_backward(Stream& stream, std::int64_t rows, std::int64_t c, X const* x,
