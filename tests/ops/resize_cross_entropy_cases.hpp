@@ -162,8 +162,9 @@ TEST_CASE("cross-entropy of a resize refuses labels of other extents with both v
   };
   CHECK(message(Shape{1, 8, 9}, {8, 8}).find("extents of labels and logits do not fit: expected 8, received 9") !=
         std::string::npos);
-  CHECK(message(Shape{3, 8, 8}, {8, 8}).find("expected 1, received 3. Give one label for each pixel") !=
-        std::string::npos);
+  CHECK(message(Shape{3, 8, 8}, {8, 8})
+            .find("images of labels and logits do not fit: expected 1, received 3. Give labels for each image of the "
+                  "batch.") != std::string::npos);
   CHECK(message(Shape{1, 8, 8}, {8, 0}).find("resized width (at least 1) do not fit: expected 1, received 0") !=
         std::string::npos);
 }

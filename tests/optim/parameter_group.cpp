@@ -39,12 +39,26 @@ TEST_CASE("the first group that holds a parameter decides") {
   CHECK(multipliers_for("head.weight", ParameterKind::weight, {}) == Multipliers{});
 }
 
+TEST_CASE("a kind and a glob in one pattern ask for both") {
+  std::vector<ParameterGroup> const groups = {{.pattern = "kind:norm backbone.*", .lr_multiplier = 0.1},
+                                              {.pattern = "kind:bias *.conv?.bias", .lr_multiplier = 2.0}};
+  check_groups(groups);
+  CHECK(multipliers_for("backbone.stem.1.weight", ParameterKind::norm_weight, groups) == Multipliers{0.1, 1.0});
+  CHECK(multipliers_for("head.bn.weight", ParameterKind::norm_weight, groups) == Multipliers{});
+  CHECK(multipliers_for("backbone.conv1.weight", ParameterKind::weight, groups) == Multipliers{});
+  CHECK(multipliers_for("backbone.conv1.bias", ParameterKind::bias, groups) == Multipliers{2.0, 1.0});
+  CHECK(multipliers_for("fc.bias", ParameterKind::bias, groups) == Multipliers{});
+}
+
 TEST_CASE("groups with a wrong pattern or multiplier are refused by name") {
   auto const refuses = [](ParameterGroup const& group, char const* words) {
     CHECK_THROWS_WITH_AS(check_groups({&group, 1}), doctest::Contains(words), Error);
   };
   refuses({.pattern = ""}, "pattern is empty");
   refuses({.pattern = "kind:norms"}, "\"kind:norms\" is no kind");
-  refuses({.pattern = "head.*", .lr_multiplier = -1.0}, "\"head.*\": a multiplier is -1");
-  refuses({.pattern = "head.*", .decay_multiplier = std::numeric_limits<double>::infinity()}, "a multiplier is inf");
+  refuses({.pattern = "kind:norms backbone.*"}, "\"kind:norms backbone.*\" is no kind");
+  refuses({.pattern = "kind:norm "}, "\"kind:norm \": there is no glob behind the kind");
+  refuses({.pattern = "head.*", .lr_multiplier = -1.0}, "\"head.*\": .lr_multiplier is -1");
+  refuses({.pattern = "head.*", .decay_multiplier = std::numeric_limits<double>::infinity()},
+          ".decay_multiplier is inf");
 }

@@ -163,6 +163,12 @@ TEST_CASE("a group that holds no parameter is refused with its pattern") {
                        "mixprec: parameter group \"backbone.*\" holds no parameter of the model. Remove it, or change "
                        "the pattern; names() of the model lists all names.",
                        Error);
+  auto const behind = [&] { Sgd opt{model, {}, {{.pattern = "left.*"}, {.pattern = "kind:bias left.*"}}}; };
+  CHECK_THROWS_WITH_AS(
+      behind(),
+      "mixprec: parameter group \"kind:bias left.*\": groups before it hold all of its parameters, and "
+      "the first one counts. Put the narrower group first.",
+      Error);
 }
 
 }  // namespace

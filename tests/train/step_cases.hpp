@@ -91,6 +91,11 @@ TEST_CASE(
                        doctest::Contains("-1 elements"), Error);
   auto const mixes = [&](auto& model, auto const& x, auto const&) { return mse_loss(model(x), other(x)); };
   Step mixed{net, opt, scaler, Constant{.lr = 0.1}, mixes};
+  CHECK_THROWS_WITH_AS(
+      step(HostTensor{static_cast<float const*>(nullptr), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}}),
+      "mixprec: Step: an input of 72 elements has a null pointer. Give the address of the batch in host "
+      "memory.",
+      Error);
   CHECK_THROWS_WITH_AS(mixed(HostTensor{values.data(), Shape{12, 6}}, HostTensor{labels.data(), Shape{12}}),
                        doctest::Contains("belong to two models"), Error);
 }

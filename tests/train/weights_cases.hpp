@@ -197,7 +197,7 @@ TEST_CASE("weights that do not fit are refused with names and values, and the mo
   shape.put<float>("norm.running_var", {2, 2}, {1, 1, 1, 1});
   refused(shape,
           "tensor for 'norm.running_var' has the shape [2, 2], but the model's is [4]. Declare the model that the "
-          "weights belong to.");
+          "weights belong to, or load the parts that fit by load_part.");
   FileContent dtype = small_content(state);
   dtype.remove("norm.running_var");
   dtype.put<std::int32_t>("norm.running_var", {4}, {1, 1, 1, 1});

@@ -37,7 +37,8 @@ struct BatchNorm : OpBase {
   constexpr Shaped<Rank> shape(Shape<Rank> x, Shape<1> weight, Shape<1>, auto const&... residual) const {
     if (x[1] != weight[0]) return {"input channels", weight[0], x[1]};
     if (batch_statistics && x.size() / (x[1] > 0 ? x[1] : 1) < 2)
-      return {"values per channel in training (at least 2)", 2, x.size() / (x[1] > 0 ? x[1] : 1)};
+      return {"values per channel in training (at least 2)", 2, x.size() / (x[1] > 0 ? x[1] : 1),
+              "Train on larger batches (a loader's drop_last leaves the last one out), or use set_training(false)."};
     Shaped<Rank> result = x;
     ((result = SameShape{}.shape(x, residual)), ...);
     return result;

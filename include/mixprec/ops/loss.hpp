@@ -29,8 +29,10 @@ struct CrossEntropy : OpBase {
     return rest_fits(logits);
   }
   constexpr Shaped<0> shape(Shape<4> logits) const {
-    for (int axis = 0; axis < 3; ++axis) {
-      std::int64_t const wanted = logits[axis == 0 ? 0 : axis + 1];
+    if (labels.shape()[0] != logits[0])
+      return {"images of labels and logits", logits[0], labels.shape()[0], "Give labels for each image of the batch."};
+    for (int axis = 1; axis < 3; ++axis) {
+      std::int64_t const wanted = logits[axis + 1];
       if (labels.shape()[axis] != wanted)
         return {"extents of labels and logits", wanted, labels.shape()[axis],
                 "Give one label for each pixel of the logits, or resize the logits to the labels' size."};

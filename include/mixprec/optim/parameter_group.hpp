@@ -15,7 +15,7 @@ namespace mixprec::inline MIXPREC_ABI {
 
 /// Parameters that a pattern matches, with their multipliers. A pattern is a glob over the parameter's whole name
 /// ("backbone.*", "*.bn?.weight"; * stands for any characters, dots too, ? for one), or "kind:weight", "kind:bias"
-/// (outside normalisation layers), "kind:norm" (their weight and bias).
+/// (outside normalisation layers), "kind:norm" (their weight and bias), or both: "kind:norm backbone.*".
 struct ParameterGroup {
   std::string pattern;
   double lr_multiplier = 1.0;
@@ -49,31 +49,64 @@ constexpr bool glob_matches(std::string_view pattern, std::string_view text) {
   return p == pattern.size();
 }
 
+/// The two halves of a pattern; an empty kind is any.
+struct GroupPattern {
+  std::string_view kind, glob;
+
+  constexpr explicit GroupPattern(std::string_view pattern) : glob(pattern) {
+    if (!pattern.starts_with("kind:")) return;
+    std::size_t const space = pattern.find(' ');
+    kind = pattern.substr(0, space);
+    glob = space == std::string_view::npos ? "*" : pattern.substr(space + 1);
+  }
+  constexpr bool known_kind() const {
+    return kind.empty() || kind == "kind:weight" || kind == "kind:bias" || kind == "kind:norm";
+  }
+  constexpr bool matches(std::string_view name, ParameterKind of) const {
+    if (kind == "kind:weight" && of != ParameterKind::weight) return false;
+    if (kind == "kind:bias" && of != ParameterKind::bias) return false;
+    if (kind == "kind:norm" && !is_norm(of)) return false;
+    return glob_matches(glob, name);
+  }
+};
+
 /// Whether `group` holds the parameter.
 constexpr bool group_matches(ParameterGroup const& group, std::string_view name, ParameterKind kind) {
-  std::string_view const pattern = group.pattern;
-  if (pattern == "kind:weight") return kind == ParameterKind::weight;
-  if (pattern == "kind:bias") return kind == ParameterKind::bias;
-  if (pattern == "kind:norm") return is_norm(kind);
-  return glob_matches(pattern, name);
+  return GroupPattern(group.pattern).matches(name, kind);
 }
 
-/// Multipliers of the first group, in the order given, that holds the parameter; 1 and 1 where none does.
+/// The first group, in the order given, that holds the parameter; the number of groups where none does.
+constexpr std::size_t group_of(std::string_view name, ParameterKind kind, std::span<ParameterGroup const> groups) {
+  std::size_t at = 0;
+  while (at < groups.size() && !group_matches(groups[at], name, kind)) ++at;
+  return at;
+}
+
+/// Multipliers of group_of; 1 and 1 where there is none.
 constexpr Multipliers multipliers_for(std::string_view name, ParameterKind kind,
                                       std::span<ParameterGroup const> groups) {
-  for (ParameterGroup const& group : groups) {
-    if (group_matches(group, name, kind)) return {group.lr_multiplier, group.decay_multiplier};
-  }
-  return {};
+  std::size_t const at = group_of(name, kind, groups);
+  if (at == groups.size()) return {};
+  return {groups[at].lr_multiplier, groups[at].decay_multiplier};
 }
 
-/// Errors: Error for a group that holds no parameter, with its pattern. `named` is a range of objects with name and
-/// kind.
+/// Errors: Error for a group that holds no parameter, or none that no group before it holds, with its pattern. `named`
+/// is a range of objects with name and kind.
 template <class Named>
 void require_matches(std::span<ParameterGroup const> groups, Named const& named) {
-  for (ParameterGroup const& group : groups) {
-    bool found = false;
-    for (auto const& parameter : named) found = found || group_matches(group, parameter.name, parameter.kind);
+  for (std::size_t at = 0; at < groups.size(); ++at) {
+    ParameterGroup const& group = groups[at];
+    bool found = false, counts = false;
+    for (auto const& parameter : named) {
+      if (!group_matches(group, parameter.name, parameter.kind)) continue;
+      found = true;
+      counts = counts || group_of(parameter.name, parameter.kind, groups) == at;
+    }
+    if (found && !counts) {
+      throw Error("parameter group \"" + group.pattern +
+                  "\": groups before it hold all of its parameters, and the first one counts. Put the narrower group "
+                  "first.");
+    }
     if (!found) {
       throw Error(
           "parameter group \"" + group.pattern +
@@ -91,15 +124,21 @@ inline void check_groups(std::span<ParameterGroup const> groups) {
       throw Error(
           "parameter group: the pattern is empty. Use a glob over names, or kind:weight, kind:bias, kind:norm.");
     }
-    if (group.pattern.starts_with("kind:") && group.pattern != "kind:weight" && group.pattern != "kind:bias" &&
-        group.pattern != "kind:norm") {
-      throw Error("parameter group: \"" + group.pattern +
-                  "\" is no kind of parameter. Use kind:weight, kind:bias or kind:norm.");
+    GroupPattern const pattern(group.pattern);
+    if (pattern.glob.empty()) {
+      throw Error("parameter group \"" + group.pattern +
+                  "\": there is no glob behind the kind. Leave the space out, or give one over names.");
     }
-    for (double const multiplier : {group.lr_multiplier, group.decay_multiplier}) {
+    if (!pattern.known_kind()) {
+      throw Error("parameter group: \"" + group.pattern +
+                  "\" is no kind of parameter. Use kind:weight, kind:bias or kind:norm, and a glob behind a space if "
+                  "names matter too.");
+    }
+    for (bool const of_decay : {false, true}) {
+      double const multiplier = of_decay ? group.decay_multiplier : group.lr_multiplier;
       if (multiplier >= 0.0 && std::isfinite(multiplier)) continue;
-      throw Error("parameter group \"" + group.pattern + "\": a multiplier is " + std::to_string(multiplier) +
-                  ". Use a number that is not negative.");
+      throw Error("parameter group \"" + group.pattern + "\": " + (of_decay ? ".decay_multiplier" : ".lr_multiplier") +
+                  " is " + std::to_string(multiplier) + ". Use a number that is not negative.");
     }
   }
 }

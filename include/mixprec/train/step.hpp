@@ -71,10 +71,11 @@ class Step final : public TrainingState<M, Opt, S> {
   ~Step() { model_.session().clear_tape(); }
 
   /// Takes one step (or one micro-step) on a batch in host memory. Sync: on CUDA the batch is copied to pinned memory
-  /// and on from there; the host waits only where it is two batches ahead.
+  /// and on from there; the host waits only where it is two batches ahead. Errors: also Error for a null pointer.
   template <class... T, int... Rank>
   void operator()(HostTensor<T, Rank> const&... inputs) {
     int const micro = std::exchange(passes_, 0);
+    (require_data(inputs.data, inputs.shape.size()), ...);
     Runs& runs = run_for<T...>(inputs.shape...);
     auto const tensors = inputs_of<T...>(runs, inputs.shape...);
     [&]<std::size_t... I>(std::index_sequence<I...>) { (upload(I, std::get<I>(tensors), inputs.data), ...); }
@@ -112,6 +113,12 @@ class Step final : public TrainingState<M, Opt, S> {
   Arena<B>& arena() { return values_; }
 
  private:
+  static void require_data(void const* data, std::int64_t elements) {
+    if (data == nullptr && elements > 0)
+      throw Error("Step: an input of " + std::to_string(elements) +
+                  " elements has a null pointer. Give the address of the batch in host memory.");
+  }
+
   using LossType = accumulator_t<type_of_t<M::policy::low>>;
   // What only a backend with graphs has.
   template <class Backend, bool = Backend::captures>

@@ -57,15 +57,18 @@ void assign_weights(M& model, SafetensorsFile const& file, FoundWeights const& f
       fail_file("safetensors", file.path(),
                 "tensor for '" + name + "' has the shape " + safetensors_shape_text(tensor->shape) +
                     ", but the model's is " + safetensors_shape_text(shape),
-                "Declare the model that the weights belong to");
+                "Declare the model that the weights belong to, or load the parts that fit by load_part");
     }
   }
   for (auto const& [name, tensor] : found) model.assign(name, values_of(tensor->bytes, tensor->dtype));
 }
 
+/// The first of them, and how many there are beside.
 inline std::string listed(std::vector<std::string> const& names) {
+  constexpr std::size_t most = 8;
   std::string text;
-  for (std::string const& name : names) text += (text.empty() ? "" : ", ") + name;
+  for (std::size_t at = 0; at < names.size() && at < most; ++at) text += (at > 0 ? ", " : "") + names[at];
+  if (names.size() > most) text += " and " + std::to_string(names.size() - most) + " more";
   return text;
 }
 
@@ -152,7 +155,8 @@ LoadedWeights load_part(M& model, std::string const& part, SafetensorsFile const
     refuse("does not fit the model's '" + part + "'" +
                (result.missing.empty() ? "" : "; missing: " + detail::listed(result.missing)) +
                (deeper.empty() ? "" : "; unexpected: " + detail::listed(deeper)),
-           "Declare the model that the weights belong to, or name the file's prefix");
+           "Declare the model that the weights belong to, or say in stored_as how the part's names begin in the file" +
+               (file.names().empty() ? "" : ", which has '" + file.names().front() + "'"));
   }
   detail::assign_weights(model, file, found);
   return result;
