@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# An example compiled by hand without oneDNN, and without OpenMP too, as the README says that it can be: both are right,
-# and both print the same.
+# An example compiled by hand without oneDNN, and without OpenMP too, as the README says that it can be: both run and
+# print the same. Whether the kernels that serve it then are right is for their own tests.
 #   by_hand.sh ROOT COMPILER
 set -euo pipefail
 
